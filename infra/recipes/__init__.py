@@ -1,0 +1,99 @@
+"""Stack files, the catalogue and what follows from them: the plan, the container's arguments, ids and addresses.
+
+Owns everything about a deployment that can be known without asking a cloud. Imports no pulumi and no google library,
+does no network I/O, reads only the stack file and ``infra/catalog``. Whether a model fits into GPU memory is for
+:mod:`infra.fit`.
+"""
+
+from __future__ import annotations
+
+from infra.recipes.arguments import container_arguments
+from infra.recipes.cards import Architecture, ModelCard, RecommendedRecipe, Vision, Weights
+from infra.recipes.catalog import (
+    Accelerator,
+    Catalog,
+    ContainerImage,
+    MachineType,
+    QuotaRef,
+    QuotaUse,
+    catalog,
+)
+from infra.recipes.errors import (
+    FlagError,
+    HardwareMismatch,
+    PlanError,
+    SettingsError,
+    StackError,
+    StackFileError,
+    UnknownImage,
+    UnknownKey,
+    UnknownMachine,
+    UnknownModel,
+    UnknownRegion,
+    ValueProblem,
+    nearest,
+)
+from infra.recipes.flags import FlagTable
+from infra.recipes.ids import content_hash, deployed_model_id, endpoint_id, model_id
+from infra.recipes.plan import ContainerSpec, ServingPlan, plan
+from infra.recipes.prices import Price
+from infra.recipes.stackfile import (
+    AutoscalingMetric,
+    ContainerOptions,
+    EndpointOptions,
+    Hardware,
+    Replicas,
+    StackFile,
+    VllmOptions,
+    load_stack_file,
+)
+from infra.recipes.urls import EndpointUrls, api_host, endpoint_urls
+
+__all__ = [
+    "Accelerator",
+    "Architecture",
+    "AutoscalingMetric",
+    "Catalog",
+    "ContainerImage",
+    "ContainerOptions",
+    "ContainerSpec",
+    "EndpointOptions",
+    "EndpointUrls",
+    "FlagError",
+    "FlagTable",
+    "Hardware",
+    "HardwareMismatch",
+    "MachineType",
+    "ModelCard",
+    "PlanError",
+    "Price",
+    "QuotaRef",
+    "QuotaUse",
+    "RecommendedRecipe",
+    "Replicas",
+    "ServingPlan",
+    "SettingsError",
+    "StackError",
+    "StackFile",
+    "StackFileError",
+    "UnknownImage",
+    "UnknownKey",
+    "UnknownMachine",
+    "UnknownModel",
+    "UnknownRegion",
+    "ValueProblem",
+    "Vision",
+    "VllmOptions",
+    "Weights",
+    "api_host",
+    "catalog",
+    "container_arguments",
+    "content_hash",
+    "deployed_model_id",
+    "endpoint_id",
+    "endpoint_urls",
+    "load_stack_file",
+    "model_id",
+    "nearest",
+    "plan",
+]

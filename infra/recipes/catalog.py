@@ -1,0 +1,353 @@
+"""Reads the catalogue (``infra/catalog``): models, machines, regions, prices, quotas, containers, vLLM flags.
+
+Every file is read when it is first asked for and then kept: a preview reads one model card and four small tables.
+The columns, units and sources are described in ``infra/catalog/README.md``.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from infra.recipes.cards import ModelCard
+from infra.recipes.errors import StackError, UnknownMachine, UnknownModel, nearest
+from infra.recipes.flags import FlagTable, load_flags, version_key
+from infra.recipes.prices import Price, price_of
+from infra.recipes.yamlfile import parse_yaml, read_text
+
+__all__ = [
+    "Accelerator",
+    "Catalog",
+    "ContainerImage",
+    "MachineType",
+    "QuotaRef",
+    "QuotaUse",
+    "catalog",
+]
+
+_HERE: Final = Path(__file__).resolve().parent.parent / "catalog"
+_MODEL_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
+CPU: Final = "CPU"
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """One kind of GPU.
+
+    ``memory_gib`` is the advertised memory; ``usable_gib_low``/``_high`` is the range that torch or vLLM reported as
+    the total (None: no report found). ``compute_capability`` is CUDA's, as (major, minor). ``cpu_arch`` is the
+    architecture of the machines it comes in: ``x86`` or ``arm``.
+    """
+
+    accelerator_type: str
+    memory_gib: float | None
+    usable_gib_low: float | None
+    usable_gib_high: float | None
+    compute_capability: tuple[int, int]
+    cpu_arch: str
+
+
+@dataclass(frozen=True, slots=True)
+class MachineType:
+    """One Compute Engine machine type that Vertex AI offers for serving, with the accelerators it may carry."""
+
+    machine_type: str
+    vcpus: int
+    memory_gib: float
+    accelerators: tuple[tuple[str, int], ...]
+    note: str
+
+    @property
+    def accelerator_types(self) -> tuple[str, ...]:
+        """The kinds of accelerators, each once."""
+        return tuple(dict.fromkeys(kind for kind, _ in self.accelerators))
+
+    def counts(self, accelerator_type: str) -> tuple[int, ...]:
+        """How many accelerators of this kind it may carry."""
+        return tuple(count for kind, count in self.accelerators if kind == accelerator_type)
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerImage:
+    """One container image. ``vllm_version`` is None where nobody has documented it; ``version_basis`` says how it is
+    known (documented, tag name, inferred: ...). ``arch`` is ``x86``, ``arm`` or ``tpu``.
+    """
+
+    uri: str
+    date: str
+    arch: str
+    vllm_version: str | None
+    version_basis: str
+    flavour: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaRef:
+    """A serving quota of ``aiplatform.googleapis.com``: its Cloud Quotas id and its Service Usage metric."""
+
+    quota_id: str
+    metric: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaUse:
+    """How much of a quota a deployment takes; ``amount`` is GPUs or vCPUs."""
+
+    quota: QuotaRef
+    amount: int
+
+
+class Catalog:
+    """The catalogue. Use :func:`catalog`; a folder is only given by tests."""
+
+    def __init__(self, folder: Path = _HERE) -> None:
+        self._folder = folder
+        self._cards: dict[str, ModelCard] = {}
+
+    def _rows(self, name: str) -> list[dict[str, str]]:
+        with (self._folder / name).open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    # Models
+
+    @functools.cached_property
+    def _model_ids(self) -> tuple[str, ...]:
+        root = self._folder / "models"
+        return tuple(sorted(f"{p.parent.name}/{p.stem}" for p in root.glob("*/*.yaml")))
+
+    def models(self) -> tuple[str, ...]:
+        """All model ids, sorted. Reads no card."""
+        return self._model_ids
+
+    def model_path(self, model_id: str) -> Path:
+        """Where the card of a model is (or would be)."""
+        return self._folder / "models" / f"{model_id}.yaml"
+
+    def model(self, model_id: str) -> ModelCard:
+        """The card of a model.
+
+        Raises:
+            UnknownModel: no card; ``choices`` are the ids of the catalogue, closest first.
+        """
+        if model_id in self._cards:
+            return self._cards[model_id]
+        if not _MODEL_ID.fullmatch(model_id) or model_id not in self._model_ids:
+            choices = nearest(model_id, self._model_ids)
+            raise UnknownModel(
+                "the catalogue has no such model.",
+                key="model",
+                value=model_id,
+                choices=choices,
+                remedy=f"model: {choices[0]}" if choices else "add its card under infra/catalog/models",
+            )
+        path = self.model_path(model_id)
+        raw, _ = parse_yaml(read_text(path), str(path))
+        try:
+            card = ModelCard.model_validate(raw)
+        except ValidationError as error:
+            raise StackError(f"is not a model card: {error}", file=str(path)) from error
+        self._cards[model_id] = card
+        return card
+
+    # Hardware and regions
+
+    @functools.cached_property
+    def _machines(self) -> dict[str, MachineType]:
+        found: dict[str, MachineType] = {}
+        for row in self._rows("machines.csv"):
+            name = row["machine_type"]
+            pair = (row["accelerator_type"], int(row["accelerator_count"]))
+            old = found.get(name)
+            found[name] = MachineType(
+                name,
+                int(row["vcpus"]),
+                float(row["memory_gib"]),
+                (*old.accelerators, pair) if old else (pair,),
+                old.note if old else row["note"],
+            )
+        return found
+
+    def machines(self) -> tuple[MachineType, ...]:
+        """All machine types for serving on GPUs."""
+        return tuple(self._machines.values())
+
+    def machine(self, machine_type: str) -> MachineType:
+        """One machine type.
+
+        Raises:
+            UnknownMachine: ``choices`` are the machine types of the catalogue, closest first.
+        """
+        if machine_type in self._machines:
+            return self._machines[machine_type]
+        choices = nearest(machine_type, self._machines)
+        raise UnknownMachine(
+            "Vertex AI does not serve on such a machine type.",
+            key="hardware.machine_type",
+            value=machine_type,
+            choices=choices,
+            remedy=f"machine_type: {choices[0]}",
+        )
+
+    @functools.cached_property
+    def _accelerators(self) -> dict[str, Accelerator]:
+        def number(text: str) -> float | None:
+            return float(text) if text else None
+
+        found: dict[str, Accelerator] = {}
+        for row in self._rows("accelerators.csv"):
+            major, minor = row["compute_capability"].split(".")
+            found[row["accelerator_type"]] = Accelerator(
+                row["accelerator_type"],
+                number(row["memory_gib"]),
+                number(row["usable_gib_low"]),
+                number(row["usable_gib_high"]),
+                (int(major), int(minor)),
+                row["cpu_arch"],
+            )
+        return found
+
+    def accelerators(self) -> tuple[Accelerator, ...]:
+        """All kinds of GPU."""
+        return tuple(self._accelerators.values())
+
+    def accelerator(self, accelerator_type: str) -> Accelerator:
+        """One kind of GPU; KeyError when there is none (stack files are checked against :meth:`machine` first)."""
+        return self._accelerators[accelerator_type]
+
+    @functools.cached_property
+    def _serving(self) -> dict[str, dict[str, str]]:
+        found: dict[str, dict[str, str]] = {}
+        for row in self._rows("regions.csv"):
+            found.setdefault(row["region"], {})[row["accelerator_type"]] = row["serving"]
+        return found
+
+    def regions(self) -> tuple[str, ...]:
+        """All regions with online prediction, sorted."""
+        return tuple(self._serving)
+
+    def serves(self, region: str, accelerator_type: str) -> bool:
+        """Whether online prediction in ``region`` has this accelerator (an allow-list counts as no)."""
+        return self._serving.get(region, {}).get(accelerator_type) == "yes"
+
+    def regions_with(self, accelerator_type: str) -> tuple[str, ...]:
+        """The regions that serve this accelerator."""
+        return tuple(region for region in self._serving if self.serves(region, accelerator_type))
+
+    # Prices and quotas
+
+    @functools.cached_property
+    def _price_rows(self) -> list[dict[str, str]]:
+        return self._rows("prices.csv")
+
+    def price(
+        self,
+        machine_type: str,
+        region: str,
+        spot: bool = False,
+        *,
+        accelerator_type: str | None = None,
+        accelerator_count: int | None = None,
+    ) -> Price | None:
+        """What one replica costs an hour on Vertex AI, in US dollars before tax; None when it is not known.
+
+        N1 machines are priced without their GPUs, so those need ``accelerator_type`` and ``accelerator_count``.
+        """
+        machine = self._machines.get(machine_type)
+        if machine is None:
+            return None
+        gpu: tuple[str, int] | None = None
+        if machine_type.startswith("n1-"):
+            if accelerator_type is None or accelerator_count is None:
+                return None
+            gpu = (accelerator_type, accelerator_count)
+        return price_of(self._price_rows, machine_type, region, spot=spot, gpu=gpu)
+
+    @functools.cached_property
+    def _quota_rows(self) -> list[dict[str, str]]:
+        return self._rows("quotas.csv")
+
+    def quota(self, accelerator_type: str, spot: bool = False) -> QuotaRef | None:
+        """The serving quota of an accelerator, or of vCPUs for ``CPU``; None when no id is known (vCPUs of spot)."""
+        kind = "spot" if spot else "on-demand"
+        for row in self._quota_rows:
+            if row["accelerator_type"] == accelerator_type and row["provisioning"] == kind:
+                return QuotaRef(row["quota_id"], row["metric"])
+        return None
+
+    def quotas(self) -> tuple[QuotaRef, ...]:
+        """Every serving quota, each once."""
+        return tuple(dict.fromkeys(QuotaRef(row["quota_id"], row["metric"]) for row in self._quota_rows))
+
+    def quota_default(self, quota_id: str, region: str) -> int | None:
+        """The documented default of a quota in a region; None when none is documented. Projects often have less."""
+        for row in self._quota_rows:
+            if row["quota_id"] == quota_id and row["region"] == region:
+                return int(row["default_limit"])
+        return None
+
+    def quota_use(
+        self,
+        machine_type: str,
+        accelerator_type: str,
+        accelerator_count: int,
+        replicas: int,
+        spot: bool = False,
+    ) -> tuple[QuotaUse, ...]:
+        """The quotas that ``replicas`` machines take: GPUs, and vCPUs unless they are spot (no id is known there)."""
+        machine = self.machine(machine_type)
+        uses = ((accelerator_type, accelerator_count), (CPU, machine.vcpus))
+        found = ((self.quota(kind, spot), amount * replicas) for kind, amount in uses)
+        return tuple(QuotaUse(quota, amount) for quota, amount in found if quota is not None)
+
+    # Containers
+
+    @functools.cached_property
+    def _images(self) -> dict[str, ContainerImage]:
+        return {
+            row["uri"]: ContainerImage(
+                row["uri"],
+                row["date"],
+                row["arch"],
+                row["vllm_version"] or None,
+                row["version_basis"],
+                row["flavour"],
+                row["note"],
+            )
+            for row in self._rows("containers.csv")
+        }
+
+    def containers(self) -> tuple[ContainerImage, ...]:
+        """All container images of the catalogue."""
+        return tuple(self._images.values())
+
+    def container(self, image_uri: str) -> ContainerImage | None:
+        """One container image; None when the catalogue does not have it (a user's own build)."""
+        return self._images.get(image_uri)
+
+    @functools.cached_property
+    def _flags(self) -> dict[str, FlagTable]:
+        return load_flags(json.loads((self._folder / "vllm_flags.json").read_text(encoding="utf-8")))
+
+    def flag_versions(self) -> tuple[str, ...]:
+        """The vLLM versions whose flags are known exactly, oldest first."""
+        return tuple(self._flags)
+
+    def flags(self, version: str) -> FlagTable:
+        """The flags of a vLLM version, or of the closest older (for the oldest: the oldest) version that is known."""
+        known = list(self._flags)
+        older = [v for v in known if version_key(v) <= version_key(version)]
+        return self._flags[older[-1] if older else known[0]]
+
+
+@functools.lru_cache(maxsize=1)
+def catalog() -> Catalog:
+    """The one catalogue of this process."""
+    return Catalog()

@@ -1,0 +1,143 @@
+"""Checks ``vllm.extra_args`` against the flags of the image's vLLM version."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Final
+
+from infra.recipes.arguments import KEY_OF_FLAG, MAX_BATCHED_TOKENS, QUANTIZATION
+from infra.recipes.cards import ModelCard
+from infra.recipes.checks.report import Report
+from infra.recipes.errors import FlagError
+from infra.recipes.flags import FlagTable, version_key
+
+__all__ = ["check_extra_args"]
+
+_FLAG: Final = re.compile(r"--[a-zA-Z0-9][a-zA-Z0-9_-]*")
+_LIKENESS: Final = 0.85  # below it a flag is one that the table does not know rather than a misspelt one
+
+
+def check_extra_args(
+    report: Report, card: ModelCard | None, flags: FlagTable | None, version: str | None
+) -> None:
+    """Check every extra argument.
+
+    Refused: what is no flag, what a key of the stack file sets, twice the same, removed or not yet there in this
+    version, misspelt, a value missing or too many. Warned of: flags that no vLLM release has.
+
+    Args:
+        report: the stack file; takes the problems and warnings.
+        card: the model, when it is known.
+        flags: the flags of the closest known version; None when the image's version is not known.
+        version: the image's vLLM version.
+    """
+    seen: dict[str, int] = {}
+    vllm = report.stack.vllm
+    shown = version or "?"
+    for index, argument in enumerate(vllm.extra_args):
+        key = f"vllm.extra_args[{index}]"
+
+        def refuse(
+            text: str, remedy: str, choices: tuple[str, ...] = (), key: str = key, arg: str = argument
+        ) -> None:
+            report.refuse(FlagError, key, arg, text, choices=choices, remedy=remedy)
+
+        name, equals, value = argument.partition("=")
+        if not _FLAG.fullmatch(name):
+            text, remedy = _not_a_flag(argument)
+            refuse(text, remedy)
+            continue
+        if "\0" in value:
+            refuse("holds a NUL character.", "delete it")
+            continue
+        flag = "--" + name[2:].replace("_", "-")
+        if flag in seen:
+            refuse(f"{flag} is there twice (also extra_args[{seen[flag]}]).", "delete one of them")
+            continue
+        seen[flag] = index
+        if flag in KEY_OF_FLAG or "--" + flag.removeprefix("--no-") in KEY_OF_FLAG:
+            refuse(*_has_a_key(flag if flag in KEY_OF_FLAG else "--" + flag.removeprefix("--no-"), value))
+            continue
+        if flags is None:
+            continue  # the check of the image has warned that no flag is checked
+        if flag not in flags:
+            refusal = _not_in_version(flag, flags, shown)
+            if refusal is None:
+                report.warn(f"{key}: no known vLLM has {flag}; it is passed as it stands.")
+            else:
+                refuse(*refusal)
+            continue
+        takes = flags.takes_value(flag)
+        if takes is True and not value:
+            refuse(f"{flag} needs a value.", f'- "{flag}=VALUE"')
+        elif takes is False and equals:
+            refuse(f"{flag} is a switch; vLLM {shown} refuses a value for it.", f'- "{flag}"')
+        elif flag == QUANTIZATION and card is not None:
+            own = card.weights.quantization
+            if own and value != own:
+                refuse(
+                    f"the checkpoint is quantized as {own}; vLLM refuses another method.", f'- "{flag}={own}"'
+                )
+        elif flag == MAX_BATCHED_TOKENS and value.isdigit() and int(value) < vllm.max_num_seqs:
+            refuse(
+                f"must be at least vllm.max_num_seqs ({vllm.max_num_seqs}).",
+                f'- "{flag}={vllm.max_num_seqs}" or more',
+            )
+
+
+def _not_a_flag(argument: str) -> tuple[str, str]:
+    if argument.startswith("-") and not argument.startswith("--"):
+        return "short flags are not allowed.", "write the long flag, as --flag=value"
+    if argument.startswith("--") and " " in argument:
+        flag, _, value = argument.partition(" ")
+        return "holds a space; it would reach vLLM as one word.", f'- "{flag}={value.strip()}"'
+    return "is not a flag.", 'write each argument as one item: - "--flag=value"'
+
+
+def _has_a_key(flag: str, value: str) -> tuple[str, str]:
+    key = KEY_OF_FLAG[flag]
+    if not key:
+        return f"{flag} is fixed: Vertex AI reaches the container on 0.0.0.0:8080.", "delete the argument"
+    if flag == "--tensor-parallel-size":
+        return (
+            f"{flag} is always the number of GPUs.",
+            "set hardware.accelerator_count and delete the argument",
+        )
+    if flag == "--pipeline-parallel-size":
+        if value == "1":
+            return f"{flag}=1 is vLLM's default.", "delete the argument"
+        return (
+            f"tensor parallelism uses every GPU of {key}; this would need {value or 'n'} times as many.",
+            "delete the argument",
+        )
+    if flag == "--model":
+        return (
+            f"{flag} is written from `model` and `weights`.",
+            "set weights: gs://bucket/prefix, delete the argument",
+        )
+    return f"{flag} has a key of its own.", f"set {key} and delete the argument"
+
+
+def _not_in_version(flag: str, flags: FlagTable, version: str) -> tuple[str, str, tuple[str, ...]] | None:
+    """Why a flag is refused: removed, too new, or misspelt. None for one that no version has."""
+    first = flags.first_seen.get(flag)
+    if first is not None and version_key(first) > version_key(flags.version):
+        return (
+            f"vLLM {version} has no {flag} yet; it came by {first}.",
+            f"use an image with vLLM {first} or later",
+            (),
+        )
+    gone = flags.replaced.get(flag)
+    if first is not None:
+        if gone is not None and gone.use:
+            remedy = f"use {gone.use}" + (f" ({gone.note})" if gone.note else "")
+        elif gone is not None and gone.note:
+            remedy = f"delete it: {gone.note}"
+        else:
+            remedy = "delete it"
+        return f"vLLM {version} has no {flag} any more.", remedy, ()
+    if difflib.get_close_matches(flag, flags.all, n=1, cutoff=_LIKENESS):
+        alike = tuple(difflib.get_close_matches(flag, sorted(flags.all), n=3, cutoff=0.75))
+        return f"vLLM {version} has no {flag}.", f'- "{alike[0]}"', alike
+    return None

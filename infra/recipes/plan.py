@@ -1,0 +1,138 @@
+"""From a stack file to a serving plan: everything that can be refused without asking the cloud is refused here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from infra.recipes.arguments import container_arguments
+from infra.recipes.cards import ModelCard
+from infra.recipes.catalog import Accelerator, MachineType, QuotaUse, catalog
+from infra.recipes.checks import Report, check
+from infra.recipes.errors import PlanError, raise_problems, show_file
+from infra.recipes.prices import Price
+from infra.recipes.stackfile import EndpointOptions, Hardware, Replicas, StackFile, VllmOptions, weights_uri
+
+__all__ = ["DEPLOY_SOURCE", "HEALTH_ROUTE", "PORT", "PREDICT_ROUTE", "ContainerSpec", "ServingPlan", "plan"]
+
+DEPLOY_SOURCE: Final = "vertex-vllm"
+PORT: Final = 8080
+PREDICT_ROUTE: Final = "/generate"
+HEALTH_ROUTE: Final = "/ping"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """What is uploaded as the model's container: the fields of ``ModelContainerSpec`` without the token.
+
+    ``shared_memory_size_mb`` is in MiB, ``deployment_timeout_seconds`` at most 7200.
+    """
+
+    image_uri: str
+    args: tuple[str, ...]
+    env: Mapping[str, str]
+    shared_memory_size_mb: int
+    deployment_timeout_seconds: int
+    command: tuple[str, ...] = ()
+    ports: tuple[int, ...] = (PORT,)
+    predict_route: str = PREDICT_ROUTE
+    health_route: str = HEALTH_ROUTE
+
+
+@dataclass(frozen=True, slots=True)
+class ServingPlan:
+    """A checked stack file in one region; everything that the program needs to serve it.
+
+    ``name`` is the stack file's name without its ending. ``vllm`` has every option filled in. ``vllm_version`` is the
+    image's, None when nobody has documented it. ``deploy_request_timeout`` is in seconds. ``price`` is for one replica,
+    None when it is not known. ``warnings`` are sentences for the user.
+    """
+
+    name: str
+    model: ModelCard
+    machine: MachineType
+    accelerator: Accelerator
+    hardware: Hardware
+    region: str
+    replicas: Replicas
+    vllm: VllmOptions
+    vllm_version: str | None
+    container: ContainerSpec
+    endpoint: EndpointOptions
+    deploy_request_timeout: int
+    weights_uri: str | None
+    needs_token: bool
+    quota: tuple[QuotaUse, ...]
+    price: Price | None
+    warnings: tuple[str, ...]
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        """What ``min_replica_count`` replicas cost an hour, US dollars; None when not known."""
+        return None if self.price is None else self.price.usd_per_hour * self.replicas.min_replica_count
+
+
+def plan(stack: StackFile, *, region: str, source: str) -> ServingPlan:
+    """Check a stack file against the catalogue and derive what is deployed.
+
+    Args:
+        stack: the stack file.
+        region: the region of the environment.
+        source: path of the stack file, for error texts and the plan's name.
+
+    Raises:
+        PlanError: something cannot work; one error holds all problems that were found. Its subclasses say which:
+            UnknownModel, UnknownMachine, HardwareMismatch, UnknownRegion, UnknownImage, FlagError, ValueProblem.
+    """
+    file = show_file(source)
+    report = Report(stack, region=region, file=file)
+    checked = check(report)
+    raise_problems(report.problems, file=file, kind=PlanError)
+    if checked is None:  # comes only together with problems
+        raise PlanError("cannot be planned.", file=file)
+    gcs = weights_uri(stack.weights)
+    hardware, card = stack.hardware, checked.card
+    container = ContainerSpec(
+        image_uri=stack.container.image_uri,
+        args=container_arguments(
+            model=gcs or stack.model, gpus=hardware.accelerator_count, vllm=stack.vllm, flags=checked.flags
+        ),
+        env=MappingProxyType({"MODEL_ID": stack.model, "DEPLOY_SOURCE": DEPLOY_SOURCE}),
+        shared_memory_size_mb=stack.container.shared_memory_size_mb,
+        deployment_timeout_seconds=stack.container.deployment_timeout,
+    )
+    books = catalog()
+    return ServingPlan(
+        name=Path(source).stem,
+        model=card,
+        machine=checked.machine,
+        accelerator=books.accelerator(hardware.accelerator_type),
+        hardware=hardware,
+        region=region,
+        replicas=stack.replicas,
+        vllm=stack.vllm,
+        vllm_version=checked.vllm_version,
+        container=container,
+        endpoint=stack.endpoint,
+        deploy_request_timeout=stack.deploy_request_timeout,
+        weights_uri=gcs,
+        needs_token=card.gated and gcs is None,
+        quota=books.quota_use(
+            hardware.machine_type,
+            hardware.accelerator_type,
+            hardware.accelerator_count,
+            stack.replicas.max_replica_count,
+            hardware.spot,
+        ),
+        price=books.price(
+            hardware.machine_type,
+            region,
+            hardware.spot,
+            accelerator_type=hardware.accelerator_type,
+            accelerator_count=hardware.accelerator_count,
+        ),
+        warnings=tuple(report.warnings),
+    )

@@ -1,0 +1,235 @@
+"""The stack file: one model on one GPU topology, as typed values.
+
+Owns the keys, their types, limits and defaults, and the turning of wrong files into errors. Whether the values work
+together (machine, model, region, image) is for :mod:`infra.recipes.plan`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from infra.recipes.defaults import with_defaults
+from infra.recipes.errors import StackFileError, raise_problems, show_file
+from infra.recipes.invalid import explain
+from infra.recipes.yamlfile import Lines, parse_yaml, read_text
+
+__all__ = [
+    "DEFAULT_IMAGE",
+    "METRICS",
+    "AutoscalingMetric",
+    "ContainerOptions",
+    "EndpointOptions",
+    "Hardware",
+    "Replicas",
+    "StackFile",
+    "VllmOptions",
+    "load_stack_file",
+]
+
+DEFAULT_IMAGE: Final = (
+    "us-docker.pkg.dev/vertex-ai/vertex-vision-model-garden-dockers/pytorch-vllm-serve:20241001_0916_RC00"
+)
+
+METRICS: Final[Mapping[str, bool]] = {
+    # name -> whether its target is a percentage (docs: DedicatedResources, autoscaling of prediction nodes)
+    "aiplatform.googleapis.com/prediction/online/accelerator/duty_cycle": True,
+    "aiplatform.googleapis.com/prediction/online/cpu/utilization": True,
+    "aiplatform.googleapis.com/prediction/online/request_count": False,
+    "prometheus.googleapis.com/vertex_dcgm_fi_dev_gpu_util": True,
+    "prometheus.googleapis.com/vertex_vllm_gpu_cache_usage_perc": True,
+    "prometheus.googleapis.com/vertex_vllm_num_requests_waiting": False,
+}
+
+_INT32: Final = 2**31 - 1  # replica and accelerator counts, and percentages, are int32 in the API
+_Positive = Annotated[int, Field(ge=1, le=_INT32)]
+_GCS: Final = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[^\s]*)?")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Hardware(_Part):
+    """The machine of one replica."""
+
+    machine_type: str = Field(description="Compute Engine machine type, one of those that serve models.")
+    accelerator_type: str = Field(description="Vertex AI's name of the GPU, such as NVIDIA_L4.")
+    accelerator_count: _Positive = Field(
+        description="GPUs of one machine; vLLM splits the model over all of them."
+    )
+    spot: bool = Field(default=False, description="Spot capacity: cheaper, may be taken away at any time.")
+
+
+class AutoscalingMetric(_Part):
+    """One target that decides how many replicas run."""
+
+    metric_name: str = Field(description="Full name of the metric.")
+    target: _Positive = Field(description="Value to hold; percent for utilisations, else a count.")
+
+
+class Replicas(_Part):
+    """How many machines serve."""
+
+    min_replica_count: _Positive = Field(default=1, description="Machines that always run.")
+    max_replica_count: _Positive = Field(default=1, description="Most machines; quota is charged for these.")
+    autoscaling: tuple[AutoscalingMetric, ...] = Field(
+        default=(),
+        strict=False,
+        description="Metrics to scale on; none: Vertex AI's default (60 % of GPU or CPU).",
+    )
+
+
+class VllmOptions(_Part):
+    """Options of vLLM, under vLLM's own names. Defaults come from the model's recommended recipe where it has one."""
+
+    max_model_len: _Positive = Field(default=4096, description="Longest prompt plus answer, in tokens.")
+    gpu_memory_utilization: float = Field(
+        default=0.9, gt=0, le=1, description="Share of each GPU's memory that vLLM may use, above 0 up to 1."
+    )
+    max_num_seqs: _Positive = Field(default=256, description="Most requests served at once.")
+    dtype: Literal["auto", "half", "float16", "bfloat16", "float", "float32"] = Field(
+        default="auto", description="Type of weights and activations; auto is the checkpoint's own."
+    )
+    enforce_eager: bool = Field(
+        default=False, description="No CUDA graphs: less memory, faster start, slower tokens."
+    )
+    enable_lora: bool = Field(
+        default=False, description="Requests may name a LoRA adapter (text models only)."
+    )
+    max_loras: _Positive = Field(default=1, description="LoRA adapters in one batch.")
+    max_cpu_loras: _Positive = Field(
+        default=8, description="LoRA adapters kept in host memory; at least max_loras."
+    )
+    swap_space: Annotated[int, Field(ge=0, le=_INT32)] = Field(
+        default=16,
+        description="Host memory for swapped-out requests, GiB a GPU; images from vLLM 0.18 have none.",
+    )
+    disable_log_stats: bool = Field(
+        default=True, description="No periodic statistics; autoscaling on vLLM's metrics needs false."
+    )
+    trust_remote_code: bool = Field(default=False, description="Run Python code of the model's repository.")
+    model_type: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Family of prompts in Google's images, such as llama3.1.",
+    )
+    chat_template: str | None = Field(
+        default=None,
+        description="Name of a shipped template, or an absolute path in the container, or a gs:// path.",
+    )
+    extra_args: tuple[str, ...] = Field(
+        default=(),
+        strict=False,
+        description="Further arguments, each as --flag or --flag=value; checked against the image's vLLM version.",
+    )
+
+
+class ContainerOptions(_Part):
+    """The serving container."""
+
+    image_uri: str = Field(
+        default=DEFAULT_IMAGE, description="Image in Artifact Registry, with a tag or a digest."
+    )
+    shared_memory_size_mb: _Positive = Field(default=16384, description="Shared memory, MiB.")
+    deployment_timeout: Annotated[int, Field(ge=1, le=7200)] = Field(
+        default=7200,
+        description="Seconds in which the container must become healthy; the platform allows 7200.",
+    )
+
+
+class EndpointOptions(_Part):
+    """The endpoint."""
+
+    dedicated: bool = Field(
+        default=False,
+        description="A DNS name of its own: 10 MB requests, streaming, answers of up to an hour.",
+    )
+
+
+class StackFile(_Part):
+    """One model on one GPU topology."""
+
+    model: str = Field(description="Hugging Face id of a model of the catalogue.")
+    weights: str = Field(
+        default="huggingface",
+        description="huggingface, or gs://bucket/prefix with the model's files (needs no token).",
+    )
+    hardware: Hardware = Field(description="Machine and GPUs of one replica.")
+    replicas: Replicas = Field(default_factory=Replicas, description="How many replicas.")
+    vllm: VllmOptions = Field(default_factory=VllmOptions, description="Options of vLLM.")
+    container: ContainerOptions = Field(
+        default_factory=ContainerOptions, description="The serving container."
+    )
+    endpoint: EndpointOptions = Field(default_factory=EndpointOptions, description="The endpoint.")
+    deploy_request_timeout: Annotated[int, Field(ge=1, le=86400)] = Field(
+        default=1800, description="Seconds to wait for the deployment."
+    )
+
+    _lines: Lines = PrivateAttr(default_factory=dict)
+
+    def has_line(self, key: str) -> bool:
+        """Whether the file has this dotted key, rather than its default."""
+        return key in self._lines
+
+    def line_of(self, key: str) -> int | None:
+        """The line of a dotted key in the file, or of the section that would hold it; None for neither."""
+        while key and key not in self._lines:
+            key = re.sub(r"(\.?[^.\[]+|\[\d+\])$", "", key)
+        return self._lines.get(key) if key else None
+
+
+def weights_uri(weights: str) -> str | None:
+    """The ``gs://`` prefix of the weights without a slash at the end; None for Hugging Face."""
+    return weights.rstrip("/") if weights.startswith("gs://") else None
+
+
+def is_gcs_uri(text: str) -> bool:
+    """Whether it is ``gs://bucket`` or ``gs://bucket/path`` with a bucket name that can exist."""
+    return bool(_GCS.fullmatch(text))
+
+
+def load_stack_file(path: Path) -> StackFile:
+    """Read a stack file.
+
+    Args:
+        path: the YAML file.
+
+    Raises:
+        StackFileError: it is missing, not YAML, or has unknown keys or wrong types; all problems of the file that can
+            be told apart are in one error.
+        UnknownModel: the model is not in the catalogue and the file leaves the hardware to it.
+    """
+    file = show_file(path)
+    raw, lines = parse_yaml(read_text(path), file)
+    return parse_stack(raw, file=file, lines=lines)
+
+
+def parse_stack(raw: Any, *, file: str, lines: Lines) -> StackFile:
+    """Turn parsed YAML into a stack file; see :func:`load_stack_file`."""
+    if raw is None:
+        raise StackFileError(
+            "the file is empty.",
+            file=file,
+            remedy="write at least `model:` and `hardware:`; copy a file of stacks/",
+        )
+    if not isinstance(raw, dict):
+        kind = "a list" if isinstance(raw, list) else "a single value"
+        raise StackFileError(
+            f"the file holds {kind}, not keys with values.",
+            file=file,
+            line=lines.get("", 1),
+            remedy="begin with `model: <Hugging Face id>` at the start of a line, without a dash",
+        )
+    filled = with_defaults(raw, file=file, lines=lines)
+    try:
+        stack = StackFile.model_validate(filled)
+    except ValidationError as error:
+        raise_problems(explain(error, StackFile, file=file, lines=lines), file=file, kind=StackFileError)
+        raise
+    stack._lines = lines
+    return stack

@@ -1,0 +1,234 @@
+"""Stack files: defaults from the catalogue, schema, weights in a bucket, templates, ARM, warnings, what is imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from infra.recipes import ServingPlan, StackFile, UnknownModel, load_stack_file, plan
+from infra.recipes import schema as schema_module
+from infra.recipes.arguments import chat_template_names, container_arguments, parse_arguments
+from infra.recipes.catalog import catalog
+from infra.recipes.stackfile import METRICS, parse_stack
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / "stacks").glob("*.yaml"))
+GOOGLE = "us-docker.pkg.dev/vertex-ai/vertex-vision-model-garden-dockers/pytorch-vllm-serve"
+
+
+def planned(text: str, region: str = "us-central1") -> ServingPlan:
+    stack = parse_stack(yaml.safe_load(text), file="stacks/a.yaml", lines={})
+    return plan(stack, region=region, source="stacks/a.yaml")
+
+
+LLAMA = "model: meta-llama/Meta-Llama-3.1-8B-Instruct\n"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_every_stack_file_plans_and_is_named_after_its_model(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "# yaml-language-server: $schema=schema/stack.json"
+    stack = load_stack_file(path)
+    repository, gpu = stack.model.split("/")[1].lower(), path.stem.rsplit(".", 1)[1]
+    short = (
+        stack.hardware.accelerator_type.removeprefix("NVIDIA_").removeprefix("TESLA_").split("_")[0].lower()
+    )
+    assert path.stem == f"{repository}.{short}x{stack.hardware.accelerator_count}"
+    assert gpu == f"{short}x{stack.hardware.accelerator_count}"
+    regions = catalog().regions_with(stack.hardware.accelerator_type)
+    assert plan(stack, region=regions[0], source=str(path)).name == path.stem
+
+
+def test_schema_file_is_current() -> None:
+    current = (ROOT / "stacks" / "schema" / "stack.json").read_text(encoding="utf-8")
+    assert current == schema_module.text(), "run: python -m infra.recipes.schema"
+
+
+def test_schema_knows_every_key_and_the_catalogues_words() -> None:
+    schema = json.loads(schema_module.text())
+    assert set(schema["properties"]) == set(StackFile.model_fields)
+    assert schema["additionalProperties"] is False
+    assert schema["required"] == ["model"]
+    parts = schema["$defs"]
+    assert all(part["additionalProperties"] is False for part in parts.values())
+    assert all("description" in field for part in parts.values() for field in part["properties"].values())
+    assert schema["properties"]["model"]["enum"] == list(catalog().models())
+    assert "g2-standard-12" in parts["Hardware"]["properties"]["machine_type"]["enum"]
+    assert parts["AutoscalingMetric"]["properties"]["metric_name"]["enum"] == list(METRICS)
+
+
+def test_a_model_alone_is_the_guides_recipe() -> None:
+    short = planned(LLAMA)
+    whole = load_stack_file(ROOT / "stacks" / "meta-llama-3.1-8b-instruct.l4x1.yaml")
+    assert short.container == plan(whole, region="us-central1", source="x.yaml").container
+    assert short.hardware == whole.hardware
+
+
+def test_a_models_own_limits_hold_on_other_hardware() -> None:
+    text = "model: meta-llama/Llama-3.2-11B-Vision-Instruct\nhardware: {machine_type: a2-ultragpu-1g}\n"
+    served = planned(text)
+    assert served.hardware.accelerator_type == "NVIDIA_A100_80GB"
+    assert served.vllm.max_num_seqs == 12
+    assert served.vllm.enable_lora is False
+
+
+def test_the_accelerator_of_a_machine_with_only_one_needs_no_line() -> None:
+    served = planned(LLAMA + "hardware:\n  machine_type: g2-standard-48\n")
+    assert (served.hardware.accelerator_type, served.hardware.accelerator_count) == ("NVIDIA_L4", 4)
+    assert "--tensor-parallel-size=4" in served.container.args
+
+
+def test_weights_in_a_bucket_need_no_token_and_keep_the_model_id() -> None:
+    served = planned(LLAMA + "weights: gs://my-bucket/llama/\n")
+    assert served.needs_token is False
+    assert served.weights_uri == "gs://my-bucket/llama"
+    assert "--model=gs://my-bucket/llama" in served.container.args
+    assert served.container.env["MODEL_ID"] == "meta-llama/Meta-Llama-3.1-8B-Instruct"
+
+
+def test_options_in_the_guides_order() -> None:
+    served = planned(
+        LLAMA
+        + "vllm: {trust_remote_code: true, model_type: llama3.1, chat_template: /t.jinja, extra_args: [--seed=1]}\n"
+    )
+    assert served.container.args[-7:] == (
+        "--disable-log-stats",
+        "--trust-remote-code",
+        "--enforce-eager",
+        "--enable-lora",
+        "--model-type=llama3.1",
+        "--chat-template=/t.jinja",
+        "--seed=1",
+    )
+
+
+def test_statistics_for_scaling_on_vllms_metrics() -> None:
+    served = planned(
+        LLAMA
+        + "vllm: {disable_log_stats: false}\n"
+        + "replicas: {max_replica_count: 3, autoscaling: [{metric_name:"
+        + " prometheus.googleapis.com/vertex_vllm_num_requests_waiting, target: 5}]}\n"
+    )
+    assert "--disable-log-stats" not in served.container.args
+    assert served.replicas.autoscaling[0].target == 5
+    assert served.warnings == ()
+
+
+@pytest.mark.parametrize("name", chat_template_names())
+def test_a_shipped_chat_template_travels_as_text(name: str) -> None:
+    served = planned(f"model: meta-llama/Meta-Llama-3.1-8B\nvllm:\n  chat_template: {name}\n")
+    template = parse_arguments(served.container.args)["--chat-template"]
+    assert template is not None
+    assert template.isascii()  # vLLM decodes it as unicode_escape
+    assert "{%" in template
+    assert "\n" not in template
+    assert "$(" not in template  # Vertex AI would expand it
+    assert not any("chat template" in warning for warning in served.warnings)
+
+
+def test_base_models_warn_that_they_cannot_chat() -> None:
+    (warning,) = planned("model: meta-llama/Meta-Llama-3.1-8B\n").warnings
+    assert warning == (
+        "model: meta-llama/Meta-Llama-3.1-8B has no chat template, so chat completions answer 400; the default"
+        " predict route works. For chat set vllm.chat_template: chatml or llama-3 or plain, or use an Instruct model."
+    )
+
+
+def test_grace_machines_take_the_arm_image_and_a_rack_of_replicas() -> None:
+    served = planned(
+        LLAMA
+        + "hardware: {machine_type: a4x-highgpu-4g}\nreplicas: {min_replica_count: 18, max_replica_count: 18}\n"
+        + f"container: {{image_uri: '{GOOGLE}:20250717_0916_arm_RC01'}}\n"
+    )
+    assert served.vllm_version == "0.9.2"
+    assert [use.amount for use in served.quota] == [72, 18 * 140]
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (f"{GOOGLE}:latest", "the tag latest moves"),
+        (f"{GOOGLE}:20251205_0916_RC01", "nobody has documented this image's vLLM version"),
+        ("europe-docker.pkg.dev/me/vllm/server:1.2", "is not in the catalogue"),
+        (f"europe-docker.pkg.dev/me/vllm/server@sha256:{'0' * 64}", "is not in the catalogue"),
+    ],
+)
+def test_images_that_only_warn(image: str, words: str) -> None:
+    served = planned(f"{LLAMA}container: {{image_uri: '{image}'}}\n")
+    assert any(words in warning for warning in served.warnings)
+
+
+def test_a_digest_beside_a_known_tag_keeps_its_version() -> None:
+    served = planned(f"{LLAMA}container: {{image_uri: '{GOOGLE}:20250710_0916_RC01@sha256:{'a' * 64}'}}\n")
+    assert served.vllm_version == "0.9.2"
+    assert served.warnings == ()
+
+
+def test_an_unknown_flag_is_passed_with_a_warning() -> None:
+    served = planned(LLAMA + "vllm: {extra_args: [--fork-only-thing=3]}\n")
+    assert served.container.args[-1] == "--fork-only-thing=3"
+    assert served.warnings == (
+        "vllm.extra_args[0]: no known vLLM has --fork-only-thing; it is passed as it stands.",
+    )
+
+
+def test_flags_of_googles_fork_are_known() -> None:
+    served = planned(LLAMA + "vllm: {extra_args: [--host-prefix-kv-cache-utilization-target=0.7]}\n")
+    assert served.warnings == ()
+
+
+def test_rope_scaling_lifts_the_limit_of_positions() -> None:
+    served = planned(LLAMA + "vllm: {max_model_len: 262144, extra_args: ['--rope-scaling={}']}\n")
+    assert "--max-model-len=262144" in served.container.args
+
+
+def test_the_swap_space_flag_is_left_out_of_newer_versions() -> None:
+    stack = parse_stack(yaml.safe_load(LLAMA), file="a", lines={})
+    args = container_arguments(model="m", gpus=1, vllm=stack.vllm, flags=catalog().flags("0.20.0"))
+    assert not any(argument.startswith("--swap-space") for argument in args)
+
+
+def test_anchors_are_allowed(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(LLAMA + "replicas:\n  min_replica_count: &n 2\n  max_replica_count: *n\n")
+    stack = load_stack_file(path)
+    assert (stack.replicas.min_replica_count, stack.replicas.max_replica_count) == (2, 2)
+
+
+def test_models_without_a_recipe_name_those_that_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    books = catalog()
+    card = books.model("meta-llama/Llama-3.2-1B").model_copy(update={"recommended": ()})
+    monkeypatch.setitem(books._cards, card.id, card)
+    with pytest.raises(UnknownModel) as caught:
+        parse_stack({"model": card.id}, file="stacks/a.yaml", lines={"model": 1})
+    assert "there is no recommended hardware for this model" in str(caught.value)
+    assert caught.value.choices[0] == "meta-llama/Llama-3.2-1B-Instruct"
+    assert card.id not in caught.value.choices
+
+
+def test_price_and_quota_of_a_plan() -> None:
+    served = planned(LLAMA + "replicas: {min_replica_count: 2, max_replica_count: 3}\n")
+    assert served.usd_per_hour == pytest.approx(2 * 1.15069)
+    assert [(use.quota.quota_id, use.amount) for use in served.quota] == [
+        ("CustomModelServingL4GPUsPerProjectPerRegion", 3),
+        ("CustomModelServingCPUsPerProjectPerRegion", 36),
+    ]
+
+
+def test_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import infra.recipes; from pathlib import Path;"
+        "p = Path('stacks/meta-llama-3.1-8b-instruct.l4x1.yaml');"
+        "infra.recipes.plan(infra.recipes.load_stack_file(p), region='us-central1', source=str(p));"
+        "bad = [m for m in set(sys.modules) - before if m.split('.')[0] in {'pulumi', 'grpc', 'pandas', 'httpx'}"
+        " or m.startswith('google.')];"
+        "print(bad)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    modules = run.stdout.strip()
+    assert modules == "[]"
