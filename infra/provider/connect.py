@@ -1,0 +1,131 @@
+"""Makes Google's clients, on the first call that needs them.
+
+Google's libraries take 2 to 6 s to import and every preview starts this provider, so they are never imported by a
+module, only by `Connector.connect`.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from infra.plugin import Context, ResourceError
+from infra.provider.access import Access, AccessError, access
+from infra.provider.failures import CREDENTIALS_REMEDY
+from infra.provider.retry import Pace
+
+if TYPE_CHECKING:
+    from google.auth.transport.requests import AuthorizedSession
+    from google.cloud.aiplatform_v1 import EndpointServiceClient, ModelServiceClient
+
+    from infra.provider.rest import Rest
+    from infra.provider.vertex import Vertex
+
+_SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
+
+
+@dataclass(frozen=True)
+class Clients:
+    """Google's clients for one region, shared by concurrent calls."""
+
+    url: str
+    session: AuthorizedSession
+    models: ModelServiceClient
+    endpoints: EndpointServiceClient
+
+
+class Connector:
+    """Makes the clients, once for each way of access and region."""
+
+    def __init__(self, pace: Pace | None = None) -> None:
+        self._pace = pace or Pace()
+        self._lock = threading.Lock()
+        self._sessions: dict[Access, AuthorizedSession] = {}
+        self._clients: dict[tuple[Access, str], Clients] = {}
+
+    def connect(self, ctx: Context, location: str) -> Vertex:
+        """Vertex AI in a region, on behalf of one call of the engine.
+
+        Raises:
+            ResourceError: when the settings or the credentials cannot be used.
+        """
+        way = _way(ctx)
+        with self._lock:  # also keeps two threads from importing Google's libraries at once
+            clients = self._clients.get((way, location))
+            if clients is None:
+                ctx.status("loading Google's client library")
+                clients = self._clients[way, location] = _make(self._session(way), way, location)
+        from infra.provider.vertex import Vertex
+
+        return Vertex(ctx, clients, way, self._pace)
+
+    def rest(self, ctx: Context) -> Rest:
+        """Google's REST APIs without a client library, on behalf of one call of the engine.
+
+        Raises:
+            ResourceError: when the settings or the credentials cannot be used.
+        """
+        way = _way(ctx)
+        with self._lock:
+            session = self._session(way)
+        from infra.provider.rest import Rest
+
+        return Rest(ctx, session, way, self._pace)
+
+    def _session(self, way: Access) -> AuthorizedSession:
+        from google.auth.transport.requests import AuthorizedSession
+
+        if way not in self._sessions:
+            self._sessions[way] = AuthorizedSession(_credentials(way))  # type: ignore[no-untyped-call]
+        return self._sessions[way]
+
+
+def _way(ctx: Context) -> Access:
+    try:
+        return access(ctx.config)
+    except AccessError as e:
+        raise ResourceError(str(e)) from None
+
+
+def _make(session: AuthorizedSession, way: Access, location: str) -> Clients:
+    # They warn of the end of Python versions and of their own modules; nobody who runs `pulumi up` can act on it.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\b.*")
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"google\b.*")
+    from google.cloud.aiplatform_v1 import EndpointServiceClient, ModelServiceClient
+
+    url = way.api_url(location)
+    options = {"api_endpoint": url}
+    return Clients(
+        url=url,
+        session=session,
+        models=ModelServiceClient(transport="rest", client_options=options, credentials=session.credentials),
+        endpoints=EndpointServiceClient(
+            transport="rest", client_options=options, credentials=session.credentials
+        ),
+    )
+
+
+def _credentials(way: Access) -> Any:
+    import google.auth
+    from google.auth import exceptions
+    from google.auth.credentials import AnonymousCredentials
+    from google.oauth2.credentials import Credentials
+
+    if way.token:
+        return Credentials(way.token)  # type: ignore[no-untyped-call]
+    if way.anonymous:
+        return AnonymousCredentials()  # type: ignore[no-untyped-call]
+    load: Any = google.auth
+    try:
+        if not way.credentials:
+            return load.default(scopes=_SCOPES)[0]
+        if way.credentials.lstrip().startswith("{"):
+            return load.load_credentials_from_dict(json.loads(way.credentials), scopes=_SCOPES)[0]
+        return load.load_credentials_from_file(way.credentials, scopes=_SCOPES)[0]
+    except (exceptions.GoogleAuthError, OSError, ValueError) as e:
+        raise ResourceError(
+            f"There are no credentials for Google Cloud: {e}\n  {CREDENTIALS_REMEDY}"
+        ) from None

@@ -1,0 +1,99 @@
+"""A model's content: the one form in which inputs and Google's answers are compared, and the id made from it. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any
+
+from infra.provider.ids import model_id
+
+TOKEN_VARIABLE = "HF_TOKEN"
+
+
+def container_of(spec: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A container spec of the inputs without what is empty, so that leaving out equals giving nothing."""
+    return {key: value for key, value in (spec or {}).items() if value not in (None, "", [], {})}
+
+
+def container_to_api(spec: Mapping[str, Any], token: str | None) -> dict[str, Any]:
+    """A container spec as the API takes it. The token becomes an environment variable here and nowhere else."""
+    environment = {**spec.get("env", {}), **({TOKEN_VARIABLE: token} if token else {})}
+    api: dict[str, Any] = {
+        "imageUri": spec["imageUri"],
+        "command": list(spec.get("command", ())),
+        "args": list(spec.get("args", ())),
+        "env": [{"name": name, "value": value} for name, value in environment.items()],
+        "ports": [{"containerPort": port} for port in spec.get("ports", ())],
+        "predictRoute": spec.get("predictRoute"),
+        "healthRoute": spec.get("healthRoute"),
+        "sharedMemorySizeMb": str(spec["sharedMemorySizeMb"]) if spec.get("sharedMemorySizeMb") else None,
+        "deploymentTimeout": f"{spec['deploymentTimeoutSeconds']}s"
+        if spec.get("deploymentTimeoutSeconds")
+        else None,
+    }
+    return container_of(api)
+
+
+def container_from_api(api: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """A container spec as the inputs have it, and the token that was among its environment variables."""
+    environment = {str(each["name"]): str(each.get("value", "")) for each in api.get("env", ())}
+    token = environment.pop(TOKEN_VARIABLE, None)
+    timeout = str(api.get("deploymentTimeout", "")).removesuffix("s")
+    spec = {
+        "imageUri": api.get("imageUri"),
+        "command": list(api.get("command", ())),
+        "args": list(api.get("args", ())),
+        "env": environment,
+        "ports": [int(port["containerPort"]) for port in api.get("ports", ()) if "containerPort" in port],
+        "predictRoute": api.get("predictRoute"),
+        "healthRoute": api.get("healthRoute"),
+        "sharedMemorySizeMb": int(api["sharedMemorySizeMb"]) if api.get("sharedMemorySizeMb") else None,
+        "deploymentTimeoutSeconds": int(float(timeout)) if timeout else None,
+    }
+    return container_of(spec), token
+
+
+def digest(token: str | None, key: str) -> str | None:
+    """A one-way digest of a token, different for every key: tells whether a token changed without telling it."""
+    return hmac.new(key.encode(), token.encode(), hashlib.sha256).hexdigest() if token else None
+
+
+def derived_model_id(project: str, stack: str, name: str, inputs: Mapping[str, Any]) -> str:
+    """The model id for these inputs: the same content in the same stack always gives the same id.
+
+    Args:
+        project: The Pulumi project; two stacks must never share a model, or one would delete the other's.
+        stack: The stack.
+        name: The resource's name, which begins the id where the container does not name its model.
+        inputs: The inputs, all known.
+    """
+    spec = container_of(inputs.get("containerSpec"))
+    owner = f"{project}/{stack}"
+    content = {
+        "owner": owner,
+        "containerSpec": spec,
+        "artifactUri": inputs.get("artifactUri") or None,
+        "token": digest(inputs.get("hfToken"), owner),
+    }
+    served = str(spec.get("env", {}).get("MODEL_ID", "")).rstrip("/").rpartition("/")[2]
+    return model_id(served or name, content)
+
+
+def difference(wanted: Any, found: Any, path: str = "") -> str:
+    """Where two values differ first, in words; empty if they are equal."""
+    if wanted == found:
+        return ""
+    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
+        for key in sorted({*wanted, *found}):
+            text = difference(wanted.get(key), found.get(key), f"{path}.{key}" if path else str(key))
+            if text:
+                return text
+    if isinstance(wanted, list) and isinstance(found, list):
+        for number in range(max(len(wanted), len(found))):
+            one, other = (side[number] if number < len(side) else None for side in (wanted, found))
+            text = difference(one, other, f"{path}[{number}]")
+            if text:
+                return text
+    return f"{path} is {found!r} there and {wanted!r} here"

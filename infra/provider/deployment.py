@@ -1,0 +1,401 @@
+"""The resource Deployment: a model that serves on an endpoint, on machines of its own.
+
+Replicas and autoscaling change in place. Any other change deploys the new model beside the old one, gives it the
+traffic once it serves, and then undeploys the old one; if the new one fails, the old one goes on serving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from infra.plugin import UNKNOWN, Check, Context, Diff, PartialFailure, Resource, ResourceError, State
+from infra.plugin.resource import Properties
+from infra.provider import traffic
+from infra.provider.connect import Connector
+from infra.provider.deployed import SCALING, Plan, find, fixed_of, from_api, plan_of, scaling_of
+from infra.provider.failures import ApiError, Kind, Request, classify, diagnose, redact, remedy
+from infra.provider.fields import Failures, known
+from infra.provider.inputs import DEFAULT_WAIT, DEPLOYMENT, DUTY_CYCLE, LONGEST_START, PERCENTAGES
+from infra.provider.names import deployed_model_name, endpoint_name, model_name, same
+from infra.provider.retry import Interrupted
+from infra.provider.schemas import resource_schema
+
+if TYPE_CHECKING:
+    from infra.provider.operations import Ended, StillRunning
+    from infra.provider.rest import Json
+    from infra.provider.rollout import DeployFailed, Rollout
+    from infra.provider.vertex import Vertex
+
+
+class Deployment(Resource):
+    """vertexserving:index:Deployment."""
+
+    token: ClassVar[str] = "vertexserving:index:Deployment"
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+        self._made: set[str] = set()  # ids that this process made or adopted; see `delete`
+
+    def check(self, ctx: Context, olds: Properties, news: Properties) -> Check:
+        """Validates the inputs and fills in the defaults: one replica, no autoscaling, half an hour of patience."""
+        failures = Failures(news)
+        DEPLOYMENT.check("", news, failures)
+        if not failures.found():
+            _check_together(news, failures)
+        found = failures.found()
+        if found:
+            return Check(news, found)
+        inputs = {key: value for key, value in news.items() if value is not None}
+        least = inputs.setdefault("minReplicaCount", 1)
+        most = inputs.setdefault("maxReplicaCount", least)
+        inputs.setdefault("deployRequestTimeoutSeconds", DEFAULT_WAIT)
+        metrics = inputs.get("autoscalingMetricSpecs")
+        if metrics is not UNKNOWN and metrics and known(least) and least == most:
+            ctx.warn(
+                f"autoscalingMetricSpecs has no effect while minReplicaCount and maxReplicaCount are both {least}: "
+                "raise maxReplicaCount or leave the metrics out."
+            )
+        return Check(inputs)
+
+    def diff(
+        self, ctx: Context, id: str, state: Properties, old_inputs: Properties, news: Properties
+    ) -> Diff:
+        """Replicas and autoscaling change in place, everything else replaces the deployment.
+
+        How long to wait is no property of what is deployed, so a change of it alone changes nothing.
+        """
+        olds = old_inputs or state
+        replaces = [key for key in ("project", "location") if news.get(key) != olds.get(key)]
+        wanted, found = _comparable(fixed_of, news), _comparable(fixed_of, olds)
+        for key, value in wanted.items():
+            if key == "endpoint":
+                equal = same(_endpoint(news), _endpoint(olds))
+            elif key == "model":
+                equal = same(_model(news), _model(olds))
+            else:
+                equal = value == found[key]
+            if not equal:
+                replaces.append(key)
+        new_scaling, old_scaling = _comparable(scaling_of, news), _comparable(scaling_of, olds)
+        changed = [key for key in SCALING if new_scaling[key] != old_scaling[key]]
+        return Diff(bool(replaces or changed), tuple(replaces), tuple(changed))
+
+    def create(self, ctx: Context, inputs: Properties) -> State:
+        """Deploys the model, or adopts the deployment that an interrupted run made or began."""
+        return self._settle(ctx, inputs, plan_of(inputs, timeout=ctx.timeout), None, None)
+
+    def update(
+        self, ctx: Context, id: str, state: Properties, old_inputs: Properties, news: Properties
+    ) -> State:
+        """Changes replicas and autoscaling; first finishes, or repeats, a deployment that did not end well."""
+        _, deployed_id = _parts(id)
+        plan = plan_of(news, deployed_id, ctx.timeout)
+        return self._settle(ctx, news, plan, state.get("operation"), id)
+
+    def read(self, ctx: Context, id: str, state: Properties, inputs: Properties) -> State | None:
+        """The deployment as it is, or None when the model is not deployed any more."""
+        name, deployed_id = _parts(id)
+        parts = endpoint_name(name)
+        assert parts is not None
+        vertex = self._connector.connect(ctx, parts.location)
+        try:
+            under_way = _under_way(vertex, state.get("operation"))  # first: see `rollout.undeploy`
+            endpoint = vertex.get_endpoint(name)
+            live = find(endpoint, deployed_id) if endpoint else None
+            if endpoint is None or live is None:
+                return State(id, state, inputs) if endpoint and under_way else None
+        except ApiError as e:
+            raise _error("read", deployed_id, Request(parts.project, parts.location), e) from None
+        except Interrupted:
+            raise ResourceError(f"Interrupted while reading deployed model {deployed_id}.") from None
+        if not traffic.share(endpoint, deployed_id) and traffic.others(endpoint, deployed_id):
+            ctx.warn(
+                f"Deployed model {deployed_id} gets no traffic (0 %) but bills its machines: endpoint {parts.id} sends "
+                f"its requests to {', '.join(sorted(endpoint.get('trafficSplit') or {})) or 'nobody'}."
+            )
+        read = dict(inputs)
+        read.setdefault("project", parts.project)
+        read.setdefault("location", parts.location)
+        read.setdefault("endpoint", name)
+        found = from_api(live)
+        if not same(_model(inputs), model_name(found["model"])):
+            read["model"] = found["model"]
+        here = {**fixed_of(inputs), **scaling_of(inputs)}
+        for key, value in found.items():
+            if key != "model" and (not inputs or value != here[key]):
+                read[key] = value
+        read = {key: value for key, value in read.items() if value is not None}
+        outputs = _outputs(read, endpoint, live)
+        return State(id, outputs, read)
+
+    def delete(self, ctx: Context, id: str, state: Properties, inputs: Properties) -> None:
+        """Undeploys the model, moving its traffic to others on the endpoint if there are any."""
+        from infra.provider.operations import StillRunning
+        from infra.provider.rollout import undeploy
+
+        if id in self._made:
+            # A replacement forced without a change of content creates before it deletes, and content alone makes the
+            # id: the new resource is the old one.
+            ctx.info(f"{id} was replaced by itself: its content is the same, so it stays.")
+            return
+        name, deployed_id = _parts(id)
+        parts = endpoint_name(name)
+        assert parts is not None
+        vertex = self._connector.connect(ctx, parts.location)
+        operation = state.get("operation")
+        limit = ctx.timeout or vertex.pace.undeploy + (LONGEST_START if operation else 0)
+        try:
+            undeploy(ctx, vertex, name, deployed_id, operation, limit)
+        except StillRunning as e:
+            raise ResourceError(
+                f"Deployed model {deployed_id} is still there, and may bill: {_over(e)} while the operation "
+                f"{e.operation} goes on at Google. Run the command again: it goes on from there."
+            ) from None
+        except Interrupted:
+            raise ResourceError(
+                f"Interrupted before deployed model {deployed_id} was undeployed: it may bill. Run the command again."
+            ) from None
+        except ApiError as e:
+            raise _error("undeploy", deployed_id, Request(parts.project, parts.location), e) from None
+
+    def schema(self) -> Mapping[str, Any]:
+        """The entry in the package schema."""
+        outputs = {
+            "deployedModelId": "string",
+            "dedicatedEndpointDns": "string",
+            "createTime": "string",
+            "traffic": "integer",
+            "status": "string",
+        }
+        return resource_schema("A model that serves on an endpoint.", DEPLOYMENT, outputs)
+
+    def _settle(
+        self, ctx: Context, inputs: Properties, plan: Plan, operation: str | None, id: str | None
+    ) -> State:
+        from infra.provider.operations import StillRunning
+        from infra.provider.rollout import DeployFailed, Rollout
+
+        vertex = self._connector.connect(ctx, plan.endpoint.location)
+        rollout = Rollout(ctx, vertex, plan)
+
+        def partial(reason: str, under_way: str | None) -> PartialFailure:
+            name = id or f"{rollout.endpoint.get('name') or plan.endpoint_name}/deployedModels/{plan.id}"
+            outputs = {**inputs, "deployedModelId": plan.id, "operation": under_way, "status": "deploying"}
+            return PartialFailure(name, outputs, [reason])
+
+        try:
+            live = rollout.ensure(operation)
+            if id is None:
+                rollout.take_traffic()
+            live = rollout.scale(live)
+        except StillRunning as e:
+            raise partial(_unfinished(e, plan), e.operation) from None
+        except DeployFailed as e:
+            if not e.error.answered:
+                raise partial(_unanswered(plan, e.error), None) from None
+            raise ResourceError(_failed(ctx, vertex, plan, rollout, e)) from None
+        except ApiError as e:
+            error = _error("deploy", plan.id, plan.request, e)
+            raise (partial(str(error), None) if rollout.uncertain else error) from None
+        except Interrupted:
+            if rollout.uncertain:
+                raise partial(_unanswered(plan, None), None) from None
+            raise ResourceError("Interrupted before the deployment began: nothing was deployed.") from None
+        outputs = _outputs(inputs, rollout.endpoint, live)
+        name = id or f"{rollout.endpoint['name']}/deployedModels/{plan.id}"
+        self._made.add(name)
+        _tell(ctx, plan, rollout.ended, outputs, adopted=id is None)
+        return State(name, outputs)
+
+
+def _check_together(news: Properties, failures: Failures) -> None:
+    """What has to agree between inputs that are each right."""
+    least, most = news.get("minReplicaCount", 1), news.get("maxReplicaCount")
+    if known(least) and known(most) and most < least:
+        failures(
+            "maxReplicaCount", f"is {most}, less than minReplicaCount, {least}; raise it to {least} or more."
+        )
+    machine = news.get("machineSpec")
+    accelerator = count = None
+    if known(machine) and isinstance(machine, Mapping):
+        accelerator, count = machine.get("acceleratorType"), machine.get("acceleratorCount")
+        if accelerator is not None and count is None:
+            failures("machineSpec.acceleratorCount", "is missing; say how many accelerators the machine has.")
+        if count is not None and accelerator is None:
+            failures("machineSpec.acceleratorType", f"is missing; say what the {count} accelerators are.")
+    seen: set[str] = set()
+    metrics = news.get("autoscalingMetricSpecs")
+    for number, metric in enumerate(metrics if isinstance(metrics, list) else ()):
+        if not isinstance(metric, Mapping) or not isinstance(metric.get("metricName"), str):
+            continue
+        path, name, target = f"autoscalingMetricSpecs[{number}]", metric["metricName"], metric.get("target")
+        if name in seen:
+            failures(f"{path}.metricName", f'"{name}" is there twice; keep one.')
+        seen.add(name)
+        if name in PERCENTAGES and known(target) and isinstance(target, int) and target > 100:
+            failures(f"{path}.target", f"is {target}, but this metric is a percentage; give 1 to 100.")
+        if name == DUTY_CYCLE and known(machine) and accelerator is None:
+            failures(
+                f"{path}.metricName",
+                "is about accelerators, and machineSpec has none; choose another metric.",
+            )
+    full = endpoint_name(news["endpoint"]) if isinstance(news.get("endpoint"), str) else None
+    location = news.get("location")
+    if full is not None and full.location and isinstance(location, str) and full.location != location:
+        failures(
+            "endpoint", f"is in {full.location}, but location is {location}; they must be the same region."
+        )
+
+
+def _comparable(part: Any, inputs: Properties) -> dict[str, Any]:
+    """A part of the inputs in comparable form, UNKNOWN where it is not known."""
+    plain = {key: value for key, value in inputs.items() if value is not UNKNOWN}
+    unknown = {key for key, value in inputs.items() if value is UNKNOWN}
+    return {key: UNKNOWN if key in unknown else value for key, value in part(plain).items()}
+
+
+def _endpoint(inputs: Properties) -> Any:
+    text = inputs.get("endpoint")
+    return (
+        endpoint_name(text, inputs.get("project", ""), inputs.get("location", ""))
+        if isinstance(text, str)
+        else None
+    )
+
+
+def _model(inputs: Properties) -> Any:
+    text = inputs.get("model")
+    return model_name(text) if isinstance(text, str) else None
+
+
+def _parts(id: str) -> tuple[str, str]:
+    parts = deployed_model_name(id)
+    if parts is None:
+        raise ResourceError(
+            f"{id!r} is not the id of a deployment. Give "
+            "projects/PROJECT/locations/LOCATION/endpoints/ENDPOINT/deployedModels/ID, as "
+            "`gcloud ai endpoints describe ENDPOINT --region LOCATION` shows its parts."
+        )
+    return parts
+
+
+def _outputs(inputs: Mapping[str, Any], endpoint: Mapping[str, Any], live: Mapping[str, Any]) -> Properties:
+    id = str(live["id"])
+    return {
+        **inputs,
+        "deployedModelId": id,
+        "dedicatedEndpointDns": endpoint.get("dedicatedEndpointDns") or None,
+        "createTime": live.get("createTime", ""),
+        "traffic": traffic.share(endpoint, id),
+        "status": (live.get("status") or {}).get("message") or None,
+        "operation": None,
+    }
+
+
+def _under_way(vertex: Vertex, operation: str | None) -> bool:
+    answer = vertex.operation(operation) if operation else None
+    return answer is not None and not answer.get("done")
+
+
+def _tell(ctx: Context, plan: Plan, ended: Ended | None, outputs: Properties, adopted: bool) -> None:
+    """The line that stays in the display."""
+    from infra.provider.operations import duration
+
+    if ended is not None:
+        stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in ended.stages.items())
+        ctx.info(f"deployed as {plan.id} in {duration(ended.seconds)}{': ' + stages if stages else ''}")
+    elif adopted:
+        ctx.info(f"adopted deployed model {plan.id}, it was there already")
+    if outputs["status"]:
+        ctx.warn(f"Google says of deployed model {plan.id}: {outputs['status']}")
+
+
+def _over(running: StillRunning) -> str:
+    from infra.provider.operations import limit_of
+
+    return (
+        "you interrupted the wait"
+        if running.interrupted
+        else f"the wait of {limit_of(running.limit)} is over"
+    )
+
+
+def _unfinished(running: StillRunning, plan: Plan) -> str:
+    from infra.provider.operations import duration
+
+    stage = f" at stage {running.stage}" if running.stage else ""
+    more = "" if running.interrupted else (
+        f"To wait longer, raise deploy_request_timeout (now {plan.limit:.0f} s) in the stack file. "
+    )  # fmt: skip
+    return (
+        f"The deployment of model {plan.model.id} on endpoint {plan.endpoint.id} goes on at Google{stage}, "
+        f"{duration(running.seconds)} after it began, but {_over(running)}.\n"
+        f"  It may bill. Run `pulumi up` again to go on waiting, or `pulumi destroy` to end it. {more}\n"
+        f"  Operation: {running.operation}"
+    ).replace(". \n", ".\n")
+
+
+def _unanswered(plan: Plan, error: ApiError | None) -> str:
+    why = f" ({error.message})" if error else ""
+    return (
+        f"Google did not answer the request to deploy model {plan.model.id} on endpoint {plan.endpoint.id}{why}: "
+        "it may be under way, and bill.\n  Run `pulumi up` again: it looks first, and goes on with what is there."
+    )
+
+
+def _failed(ctx: Context, vertex: Vertex, plan: Plan, rollout: Rollout, failure: DeployFailed) -> str:
+    """The whole story of a failed deployment, after making sure that nothing of it is left."""
+    from infra.provider.logs import last_lines, log_filter
+    from infra.provider.operations import duration
+
+    error, ended = failure.error, failure.ended
+    kind = classify(error)
+    lines: list[str] = []
+    text = [
+        f"Vertex AI could not deploy model {plan.model.id} on endpoint {plan.endpoint.id}: {kind.value}.",
+        f"Google's answer: {error.status}: {redact(error.message)}",
+    ]
+    if ended is not None:
+        stage = f"Last stage: {ended.stage}, " if ended.stage else "It ended "
+        text.append(f"{stage}{duration(ended.seconds)} after the start (operation {failure.operation})")
+    if ended is not None and kind in (Kind.CONTAINER, Kind.TRANSIENT, Kind.INVALID):
+        project = str(rollout.endpoint.get("name", "")).split("/")[1:2] or [plan.endpoint.project]
+        lines = [redact(each) for each in last_lines(ctx, vertex, project[0], plan.endpoint.id, plan.id)]
+        if lines:
+            text.append("The container's last lines:")
+            text.extend(f"  | {line}" for line in lines)
+        else:
+            query = log_filter(plan.endpoint.id, plan.id).replace("'", "")
+            text.append(
+                f"The container's log: gcloud logging read '{query}' --project {plan.inputs['project']}"
+            )
+    advice = (
+        diagnose([*lines, error.message]) if kind in (Kind.CONTAINER, Kind.TRANSIENT, Kind.INVALID) else ""
+    )
+    text.append(advice or remedy(kind, error.message, plan.request))
+    text.append(_left_over(ctx, vertex, plan))
+    return "\n  ".join(text)
+
+
+def _left_over(ctx: Context, vertex: Vertex, plan: Plan) -> str:
+    """Makes sure that a failed deployment leaves nothing deployed, and says so."""
+    from infra.provider.operations import StillRunning
+    from infra.provider.rollout import undeploy
+
+    try:
+        undeploy(ctx, vertex, plan.endpoint_name, plan.id, None, vertex.pace.undeploy)
+        others: Json = vertex.get_endpoint(plan.endpoint_name) or {}
+    except (ApiError, Interrupted, StillRunning):
+        return f"Whether deployed model {plan.id} is left could not be found out; the next `pulumi up` looks again."
+    serving = ", ".join(str(model["id"]) for model in others.get("deployedModels", ()))
+    return "Nothing of it is deployed." + (f" Deployed model {serving} goes on serving." if serving else "")
+
+
+def _error(doing: str, id: str, request: Request, error: ApiError) -> ResourceError:
+    kind = classify(error)
+    return ResourceError(
+        f"Could not {doing} deployed model {id}: {kind.value}.\n"
+        f"  Google's answer: {error.status}: {redact(error.message)}\n"
+        f"  {remedy(kind, error.message, request)}"
+    )

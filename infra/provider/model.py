@@ -1,0 +1,419 @@
+"""The resource Model: a model in Vertex AI's registry, that is, a container with its arguments.
+
+Everything of a model but its display name and labels is fixed when it is uploaded, so any other change makes a new
+model beside the old one. Its id is derived from its content: an upload that is repeated after a crash finds its own
+earlier work, and a changed model never collides with the one it replaces.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from infra.plugin import (
+    UNKNOWN,
+    Check,
+    Context,
+    Diff,
+    PartialFailure,
+    Resource,
+    ResourceError,
+    State,
+    contains_unknown,
+)
+from infra.plugin.resource import Properties
+from infra.provider import content
+from infra.provider.connect import Connector
+from infra.provider.failures import ApiError, Kind, Request, classify, redact, remedy
+from infra.provider.fields import Failures, known
+from infra.provider.inputs import MODEL
+from infra.provider.names import Name, model_name, stack_labels
+from infra.provider.retry import CHANGE, Interrupted, Patience
+from infra.provider.schemas import resource_schema
+
+if TYPE_CHECKING:
+    from infra.provider.operations import StillRunning
+    from infra.provider.rest import Json
+    from infra.provider.vertex import Vertex
+
+_UPLOAD = "UploadModelOperationMetadata"
+_MUTABLE = ("displayName", "labels")
+_FIXED = ("project", "location", "modelId", "artifactUri")
+
+
+class Model(Resource):
+    """vertexserving:index:Model."""
+
+    token: ClassVar[str] = "vertexserving:index:Model"
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+        self._made: set[str] = set()  # ids that this process made or adopted; see `delete`
+
+    def check(self, ctx: Context, olds: Properties, news: Properties) -> Check:
+        """Validates the inputs, adds the stack's labels and, once everything is known, the model id."""
+        failures = Failures(news, secrets=("hfToken",))
+        MODEL.check("", news, failures)
+        _check_environment(news, failures)
+        found = failures.found()
+        if found:
+            return Check(news, found)
+        inputs = {key: value for key, value in news.items() if value is not None}
+        labels = inputs.get("labels", {})
+        if labels is not UNKNOWN:
+            inputs["labels"] = {**labels, **stack_labels(ctx.project, ctx.stack)}
+        if "modelId" not in inputs and not contains_unknown(_content(inputs)):
+            # Kept while the content stays: an imported model may have an id that is not ours.
+            kept = olds.get("modelId") if olds and _content(olds) == _content(inputs) else None
+            inputs["modelId"] = kept or content.derived_model_id(ctx.project, ctx.stack, ctx.name, inputs)
+        return Check(inputs)
+
+    def diff(
+        self, ctx: Context, id: str, state: Properties, old_inputs: Properties, news: Properties
+    ) -> Diff:
+        """Display name and labels change in place, everything else replaces the model."""
+        olds = old_inputs or state
+        replaces = [key for key in _FIXED if key in news and news[key] != olds.get(key)]
+        if "artifactUri" in olds and "artifactUri" not in news:
+            replaces.append("artifactUri")
+        if _spec(news) is UNKNOWN or _spec(news) != _spec(olds):
+            replaces.append("containerSpec")
+        if _token_changed(state, olds, news):
+            replaces.append("hfToken")
+        changed = [key for key in _MUTABLE if (news.get(key) or None) != (olds.get(key) or None)]
+        # With the id fixed by the program, old and new cannot exist side by side.
+        collides = (
+            bool(replaces) and "modelId" in news and not {"project", "location", "modelId"} & {*replaces}
+        )
+        return Diff(
+            bool(replaces or changed), tuple(replaces), tuple(changed), delete_before_replace=collides
+        )
+
+    def preview(self, ctx: Context, inputs: Properties) -> Properties:
+        """The inputs without the token, which no output repeats."""
+        return _echo(inputs)
+
+    def preview_update(
+        self, ctx: Context, id: str, state: Properties, old_inputs: Properties, news: Properties
+    ) -> Properties:
+        """The present outputs with the new display name and labels."""
+        return {**state, **_echo(news)}
+
+    def create(self, ctx: Context, inputs: Properties) -> State:
+        """Uploads the model, or adopts the one that an interrupted run uploaded."""
+        return self._settle(ctx, inputs, None, None)
+
+    def update(
+        self, ctx: Context, id: str, state: Properties, old_inputs: Properties, news: Properties
+    ) -> State:
+        """Changes display name and labels; first finishes an upload that another run began."""
+        return self._settle(ctx, {**news, "modelId": _name(id).id}, state.get("operation"), id)
+
+    def read(self, ctx: Context, id: str, state: Properties, inputs: Properties) -> State | None:
+        """The model as it is, or None when it is gone. Its token is neither read into inputs nor into outputs."""
+        name = _name(id)
+        vertex = self._connector.connect(ctx, name.location)
+        try:
+            operation = state.get("operation")
+            under_way = bool(operation) and _under_way(vertex, str(operation))
+            live = vertex.get_model(id)
+        except (ApiError, Interrupted) as e:
+            raise _error("read", name, Request(name.project, name.location), e) from None
+        if live is None:
+            return State(id, state, inputs) if under_way else None
+        spec, token = content.container_from_api(live.get("containerSpec") or {})
+        read = dict(inputs)
+        read.setdefault("project", name.project)
+        read.setdefault("location", name.location)
+        read["modelId"] = name.id
+        read["displayName"] = live.get("displayName", "")
+        if live.get("artifactUri"):
+            read["artifactUri"] = live["artifactUri"]
+        if spec and spec != _spec(inputs):
+            read["containerSpec"] = spec
+        labels = _own_labels(live, inputs)
+        if labels != (inputs.get("labels") or {}):
+            read["labels"] = labels
+        outputs = _outputs(read, live)
+        if token is None and "hfTokenDigest" in state:
+            outputs["hfTokenDigest"] = state["hfTokenDigest"]
+        else:
+            outputs["hfTokenDigest"] = content.digest(token, outputs["name"])
+        return State(outputs["name"], outputs, read)
+
+    def delete(self, ctx: Context, id: str, state: Properties, inputs: Properties) -> None:
+        """Deletes the model with all its versions."""
+        if id in self._made:
+            # A replacement forced without a change of content creates before it deletes, and content alone makes the
+            # id: the new resource is the old one.
+            ctx.info(f"{id} was replaced by itself: its content is the same, so it stays.")
+            return
+        name = _name(id)
+        request = Request(name.project, name.location)
+        vertex = self._connector.connect(ctx, name.location)
+        try:
+            self._delete(ctx, vertex, id, state.get("operation"))
+        except (ApiError, Interrupted) as e:
+            raise _error("delete", name, request, e) from None
+
+    def schema(self) -> Mapping[str, Any]:
+        """The entry in the package schema."""
+        outputs = {"name": "string", "versionId": "string", "createTime": "string", "hfTokenDigest": "string"}
+        return resource_schema("A model in Vertex AI's registry.", MODEL, outputs, secret="hfToken")
+
+    def _delete(self, ctx: Context, vertex: Vertex, id: str, operation: str | None) -> None:
+        from infra.provider.operations import StillRunning, wait
+
+        limit = ctx.timeout or vertex.pace.remove
+        patience = Patience(ctx, CHANGE, vertex.pace.scale)
+        begun = time.monotonic()
+        try:
+            if operation and _under_way(vertex, operation):
+                wait(ctx, vertex, operation, "waiting for the upload to end, then deleting", limit)
+            while True:
+                try:
+                    ended = wait(ctx, vertex, vertex.delete_model(id)["name"], "deleting", limit)
+                    error = ended.error
+                except ApiError as e:
+                    error = e
+                if error is None or error.status == "NOT_FOUND":
+                    return
+                in_use = classify(error) is Kind.BUSY
+                if in_use and time.monotonic() - begun > vertex.pace.in_use * vertex.pace.scale:
+                    raise _still_deployed(vertex, id, error)
+                if not patience.again(error):
+                    raise error
+        except StillRunning as e:
+            raise ResourceError(
+                f"The deletion of {id} goes on at Google, but the wait for it is over after "
+                f"{e.seconds:.0f} s. Run `pulumi destroy` again: it goes on from there."
+            ) from None
+
+    def _settle(self, ctx: Context, inputs: Properties, operation: str | None, id: str | None) -> State:
+        name = _name(id) if id else Name(inputs["project"], inputs["location"], inputs["modelId"])
+        vertex = self._connector.connect(ctx, name.location)
+        full = id or f"{name.parent}/models/{name.id}"
+        request = Request(name.project, name.location)
+        begun = time.monotonic()
+        try:
+            live, adopted = self._ensure(ctx, vertex, inputs, name, full, operation)
+            if id is None:
+                _must_be_ours(ctx, live, inputs)
+            live = _agree(vertex, live, inputs)
+        except _Unfinished as e:
+            raise PartialFailure(
+                e.id or full,
+                {**_echo(inputs), "name": e.id or full, "operation": e.running.operation},
+                [_unfinished(e.running, name.id)],
+            ) from None
+        except (ApiError, Interrupted) as e:
+            raise _error("upload", name, request, e, inputs.get("hfToken")) from None
+        outputs = _outputs(inputs, live)
+        self._made.add(outputs["name"])
+        if id is None:
+            what = (
+                "adopted, it was there already" if adopted else f"uploaded in {time.monotonic() - begun:.0f}s"
+            )
+            ctx.info(f"model {name.id} {what}")
+        return State(outputs["name"], outputs)
+
+    def _ensure(
+        self, ctx: Context, vertex: Vertex, inputs: Properties, name: Name, full: str, operation: str | None
+    ) -> tuple[Json, bool]:
+        """The model as it is, uploaded if need be, and whether it was there before this call."""
+        from infra.provider.operations import StillRunning, running, wait
+
+        patience = Patience(ctx, CHANGE, vertex.pace.scale)
+        limit = ctx.timeout or vertex.pace.upload
+        uploaded = False
+        while True:
+            # Operations first: one that ends between the two looks has left what the second one sees.
+            if operation and not _under_way(vertex, operation):
+                operation = None
+            operation = operation or next(iter(running(vertex, full, _UPLOAD)), None)
+            live = vertex.get_model(full)
+            if live is not None:
+                return live, not uploaded
+            try:
+                if operation is None:
+                    operation = vertex.upload_model(name.parent, name.id, _to_api(inputs))["name"]
+                    uploaded = True
+                error = wait(ctx, vertex, operation, "uploading", limit).error
+            except StillRunning as e:
+                raise _Unfinished(e) from None
+            except ApiError as e:
+                error = e
+            operation = None
+            if error is None:
+                live = vertex.get_model(full)
+                if live is not None:
+                    return live, not uploaded
+                error = ApiError("ALREADY_EXISTS", "uploaded, but not to be seen yet")
+            if not patience.again(error):
+                raise error
+
+
+class _Unfinished(Exception):
+    """The upload goes on at Google, and the wait for it is over."""
+
+    def __init__(self, running: StillRunning) -> None:
+        super().__init__(running.operation)
+        self.running = running
+        prefix = running.operation.partition("/operations/")[0]
+        self.id = prefix if model_name(prefix) else ""
+
+
+def _unfinished(running: StillRunning, id: str) -> str:
+    why = "you interrupted it" if running.interrupted else f"the limit of {running.limit:.0f} s is reached"
+    return (
+        f"The upload of model {id} goes on at Google (operation {running.operation}), but the wait for it is over: "
+        f"{why}. Run `pulumi up` again: it goes on from there."
+    )
+
+
+def _check_environment(news: Properties, failures: Failures) -> None:
+    spec = news.get("containerSpec")
+    environment = spec.get("env") if isinstance(spec, Mapping) else None
+    for variable in environment if isinstance(environment, Mapping) else ():
+        path = f"containerSpec.env.{variable}"
+        if variable == content.TOKEN_VARIABLE:
+            failures(path, "would be readable in the state; give the token as hfToken, which is a secret.")
+        elif variable.startswith("AIP_"):
+            failures(path, "begins with AIP_, which Vertex AI keeps for its own variables; rename it.")
+
+
+def _name(id: str) -> Name:
+    name = model_name(id)
+    if name is None:
+        raise ResourceError(
+            f"{id!r} is not the id of a model. Give projects/PROJECT/locations/LOCATION/models/MODEL, as "
+            "`gcloud ai models list --region LOCATION` shows it."
+        )
+    return name
+
+
+def _spec(inputs: Mapping[str, Any]) -> Any:
+    spec = inputs.get("containerSpec")
+    return UNKNOWN if spec is UNKNOWN else content.container_of(spec)
+
+
+def _content(inputs: Mapping[str, Any]) -> tuple[Any, ...]:
+    return _spec(inputs), inputs.get("artifactUri"), inputs.get("hfToken")
+
+
+def _token_changed(state: Properties, olds: Properties, news: Properties) -> bool:
+    token = news.get("hfToken")
+    if token is UNKNOWN:
+        return True
+    if "hfTokenDigest" in state and known(state.get("name")):
+        return bool(content.digest(token, state["name"]) != state["hfTokenDigest"])
+    return bool(token != olds.get("hfToken"))
+
+
+def _echo(inputs: Properties) -> Properties:
+    return {key: value for key, value in inputs.items() if key != "hfToken"}
+
+
+def _outputs(inputs: Properties, live: Json) -> Properties:
+    name = str(live["name"]).partition("@")[0]
+    outputs = {key: value for key, value in _echo(inputs).items() if value is not None}
+    return {
+        **outputs,
+        "name": name,
+        "modelId": name.rpartition("/")[2],
+        "versionId": live.get("versionId", "1"),
+        "createTime": live.get("createTime", ""),
+        "hfTokenDigest": content.digest(inputs.get("hfToken"), name),
+        "operation": None,
+    }
+
+
+def _to_api(inputs: Properties) -> Json:
+    model: Json = {
+        "displayName": inputs["displayName"],
+        "containerSpec": content.container_to_api(inputs["containerSpec"], inputs.get("hfToken")),
+        "labels": inputs.get("labels") or {},
+    }
+    if inputs.get("artifactUri"):
+        model["artifactUri"] = inputs["artifactUri"]
+    return model
+
+
+def _own_labels(live: Json, inputs: Mapping[str, Any]) -> dict[str, str]:
+    """The labels that are not Google's own."""
+    given = inputs.get("labels") or {}
+    return {k: v for k, v in (live.get("labels") or {}).items() if not k.startswith("goog-") or k in given}
+
+
+def _must_be_ours(ctx: Context, live: Json, inputs: Properties) -> None:
+    """A model is adopted only if an earlier run of this stack uploaded it: destroy will delete it."""
+    labels = live.get("labels") or {}
+    if any(labels.get(key) != value for key, value in stack_labels(ctx.project, ctx.stack).items()):
+        id = str(live["name"]).rpartition("/")[2]
+        raise ResourceError(
+            f"There is a model with the id {id} that this stack did not upload (its labels: {labels or 'none'}).\n"
+            f"  Give this one another modelId, or take that one over with "
+            f"`pulumi import vertexserving:index:Model {ctx.name} {live['name']}`."
+        )
+
+
+def _agree(vertex: Vertex, live: Json, inputs: Properties) -> Json:
+    """Makes display name and labels agree, after making sure that the rest, which is fixed, does."""
+    spec, token = content.container_from_api(live.get("containerSpec") or {})
+    wanted, found = _spec(inputs), dict(spec)
+    where = content.difference(wanted, found, "containerSpec") if spec else ""
+    if not where and token is not None and token != inputs.get("hfToken"):
+        where = "the Hugging Face token differs"
+    if not where and (live.get("artifactUri") or None) != (inputs.get("artifactUri") or None):
+        where = content.difference(inputs.get("artifactUri"), live.get("artifactUri"), "artifactUri")
+    if where:
+        name = live["name"]
+        id = name.rpartition("/")[2]
+        raise ResourceError(
+            f"There is another model with the id {id}: {redact(where, inputs.get('hfToken'), token)}.\n"
+            f"  Give this one another modelId, or, if nothing needs that one, run "
+            f"`gcloud ai models delete {id} --region {inputs['location']} --project {inputs['project']}`."
+        )
+    labels = {k: v for k, v in (live.get("labels") or {}).items() if k.startswith("goog-")}
+    labels.update(inputs.get("labels") or {})
+    changed: Json = {}
+    if live.get("displayName") != inputs["displayName"]:
+        changed["display_name"] = inputs["displayName"]
+    if (live.get("labels") or {}) != labels:
+        changed["labels"] = labels
+    if not changed:
+        return live
+    body = {"name": live["name"], "displayName": inputs["displayName"], "labels": labels}
+    return {**live, **vertex.update_model(body, list(changed))}
+
+
+def _under_way(vertex: Vertex, operation: str) -> bool:
+    answer = vertex.operation(operation)
+    return answer is not None and not answer.get("done")
+
+
+def _still_deployed(vertex: Vertex, id: str, error: ApiError) -> ResourceError:
+    live = vertex.get_model(id) or {}
+    places = [
+        f"{each.get('endpoint')} ({each.get('deployedModelId')})" for each in live.get("deployedModels", ())
+    ]
+    where = ", ".join(places) or error.message
+    return ResourceError(
+        f"Model {id} is still deployed: {where}.\n  Undeploy it there, then run `pulumi destroy` again."
+    )
+
+
+def _error(
+    doing: str, name: Name, request: Request, error: ApiError | Interrupted, token: str | None = None
+) -> ResourceError:
+    if isinstance(error, Interrupted):
+        return ResourceError(
+            f"Interrupted during the {doing} of model {name.id}. Run the command again to go on."
+        )
+    kind = classify(error)
+    return ResourceError(
+        f"Could not {doing} model {name.id} in {name.location}: {kind.value}.\n"
+        f"  Google's answer: {error.status}: {redact(error.message, token)}\n"
+        f"  {remedy(kind, error.message, request)}"
+    )

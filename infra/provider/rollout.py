@@ -1,0 +1,236 @@
+"""Deploying, scaling and undeploying a model on an endpoint, from whatever an earlier run left behind.
+
+Every step looks first and acts then. A deployment has a chosen id, so that looking tells: it is there (adopt it), it is
+under way (wait for it), or it is neither (deploy). Deploying twice would bill the GPUs twice, and Vertex AI has no
+other guard against it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from infra.plugin import Context, ResourceError
+from infra.provider import traffic
+from infra.provider.deployed import Plan, disagreement, find, scaling_mask, to_api
+from infra.provider.failures import ApiError, Kind
+from infra.provider.operations import Ended, running, wait
+from infra.provider.rest import Json
+from infra.provider.retry import CHANGE, Patience
+from infra.provider.vertex import Vertex
+
+_DEPLOY = "DeployModelOperationMetadata"
+
+
+class DeployFailed(Exception):
+    """A deployment ended without success. `ended` is None when the operation did not even begin."""
+
+    def __init__(self, error: ApiError, ended: Ended | None, operation: str) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.ended = ended
+        self.operation = operation
+
+
+class Rollout:
+    """The steps for one deployment, during one call of the engine.
+
+    Attributes:
+        endpoint: The endpoint as last seen.
+        ended: The deployment operation of this call that succeeded, if there was one.
+        uncertain: Google did not answer a request to deploy, so that it may be under way unseen.
+    """
+
+    def __init__(self, ctx: Context, vertex: Vertex, plan: Plan) -> None:
+        self._ctx = ctx
+        self._vertex = vertex
+        self._plan = plan
+        self._deadline = time.monotonic() + plan.limit
+        self.endpoint: Json = {}
+        self.ended: Ended | None = None
+        self.uncertain = False
+
+    def ensure(self, operation: str | None) -> Mapping[str, Any]:
+        """The deployed model as it is, deployed if need be.
+
+        Args:
+            operation: A deployment that an earlier run began, if its name is known.
+
+        Raises:
+            StillRunning: the wait is over, the deployment goes on.
+            DeployFailed: it was refused or failed, and trying again would not help.
+            ResourceError: the endpoint is missing, or its id is taken by something else.
+            ApiError, Interrupted: while looking.
+        """
+        patience = Patience(self._ctx, CHANGE, self._vertex.pace.scale)
+        ours = operation is not None
+        if operation and not self._under_way(operation):
+            operation = None
+        succeeded = False
+        while True:
+            # Operations first: one that ends between the two looks has left what the second one sees.
+            others = [] if operation or succeeded else self._deployments_under_way()
+            live = self._look()
+            if live is not None:
+                return live
+            name, ended = "", None
+            if succeeded:
+                error = ApiError("ALREADY_EXISTS", "deployed, but not to be seen yet")
+            else:
+                try:
+                    if operation is None:
+                        operation, ours = self._join(others) if others else (self._deploy(), True)
+                    name = operation
+                    doing = "deploying" if ours else "waiting for a deployment under way on the endpoint"
+                    ended = self._wait(operation, doing)
+                    operation = None
+                    if ended.error is None:
+                        succeeded, self.ended = ours, ended if ours else None
+                        continue
+                    error = ended.error
+                except ApiError as e:
+                    error = e
+                    self.uncertain = self.uncertain or not e.answered
+                if ended is not None and not ours:
+                    continue  # somebody else's failed; the next look decides
+            if not patience.again(error, before=self._left()):
+                raise DeployFailed(error, ended, name)
+
+    def take_traffic(self) -> None:
+        """Gives an adopted deployed model the traffic, if it has none."""
+        patience = Patience(self._ctx, CHANGE, self._vertex.pace.scale)
+        while traffic.share(self.endpoint, self._plan.id) == 0:
+            try:
+                self._vertex.set_traffic(
+                    str(self.endpoint["name"]), {self._plan.id: 100}, str(self.endpoint.get("etag", ""))
+                )
+            except ApiError as e:
+                if not patience.again(e, before=self._left()):
+                    raise
+                self._look()
+            else:
+                self._look()
+                return
+
+    def scale(self, live: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Makes replicas and autoscaling agree, in place; answers the deployed model as it then is.
+
+        Raises:
+            StillRunning, ApiError, Interrupted: as they say.
+        """
+        patience = Patience(self._ctx, CHANGE, self._vertex.pace.scale)
+        while mask := scaling_mask(self._plan, live):
+            try:
+                started = self._vertex.mutate_deployed_model(
+                    self._plan.endpoint_name, to_api(self._plan), mask
+                )
+                ended = self._wait(started["name"], "changing replicas")
+                error = ended.error
+            except ApiError as e:
+                error = e
+            if error is not None and not patience.again(error, before=self._left()):
+                raise error
+            seen = self._look()
+            if seen is None:
+                raise ResourceError(
+                    f"Deployed model {self._plan.id} vanished from endpoint {self._plan.endpoint.id} while it was "
+                    "being changed. Run `pulumi refresh`, then `pulumi up`."
+                )
+            live = seen
+            if error is None and scaling_mask(self._plan, live):
+                # Accepted, but not to be seen: asking again would not change that.
+                break
+        return live
+
+    def _look(self) -> Mapping[str, Any] | None:
+        endpoint = self._vertex.get_endpoint(self._plan.endpoint_name)
+        if endpoint is None:
+            raise ResourceError(
+                f"There is no endpoint {self._plan.endpoint_name}.\n"
+                "  Run `pulumi refresh`, so that `pulumi up` makes it again, or correct the deployment's endpoint."
+            )
+        self.endpoint = endpoint
+        live = find(endpoint, self._plan.id)
+        where = disagreement(self._plan, live) if live is not None else ""
+        if where:
+            raise ResourceError(
+                f"Endpoint {self._plan.endpoint.id} has another deployed model with the id {self._plan.id}: {where}.\n"
+                f"  If nothing needs it, run `gcloud ai endpoints undeploy-model {self._plan.endpoint.id} "
+                f"--deployed-model-id {self._plan.id} --region {self._plan.endpoint.location} "
+                f"--project {self._plan.inputs['project']}`, then `pulumi up`."
+            )
+        return live
+
+    def _deployments_under_way(self) -> list[str]:
+        return running(self._vertex, self._plan.endpoint_name, _DEPLOY)
+
+    def _join(self, others: list[str]) -> tuple[str, bool]:
+        """A deployment under way on the endpoint, and whether it is known to be this one's."""
+        # An operation does not tell which deployed model it is for. If Google does not either, it is waited for, and
+        # whatever it was, the next look tells whether this one is still needed.
+        known = self._vertex.being_deployed(self._plan.endpoint_name)
+        return others[0], self._plan.id in (known or ())
+
+    def _deploy(self) -> str:
+        # All traffic, at the end and only on success: until then, what served goes on serving.
+        started = self._vertex.deploy_model(self._plan.endpoint_name, to_api(self._plan), {"0": 100})
+        self.uncertain = False
+        return str(started["name"])
+
+    def _under_way(self, operation: str) -> bool:
+        answer = self._vertex.operation(operation)
+        return answer is not None and not answer.get("done")
+
+    def _wait(self, operation: str, doing: str) -> Ended:
+        return wait(self._ctx, self._vertex, operation, doing, self._plan.limit, self._left())
+
+    def _left(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
+
+
+def undeploy(
+    ctx: Context, vertex: Vertex, endpoint_name: str, id: str, operation: str | None, limit: float
+) -> None:
+    """Undeploys a model, wherever it is on its way; one that is not there is fine.
+
+    Args:
+        ctx: The engine's call.
+        vertex: The service.
+        endpoint_name: The endpoint's full name.
+        id: The deployed model's id.
+        operation: A deployment of it that may still be under way.
+        limit: How long to wait for each operation, in seconds.
+
+    Raises:
+        StillRunning, ApiError, Interrupted: as they say.
+    """
+    # Not there, says Google of what it just listed: the next look decides.
+    patience = Patience(ctx, {**CHANGE, Kind.MISSING: (0, 1, 5)}, vertex.pace.scale)
+    while True:
+        # The operation first: if it ends between the two looks, the second one sees what it left.
+        answer = vertex.operation(operation) if operation else None
+        endpoint = vertex.get_endpoint(endpoint_name)
+        if endpoint is None:
+            return
+        if find(endpoint, id) is None:
+            if not operation or answer is None or answer.get("done"):
+                return
+            # Google may or may not heed this; if it does, the GPUs are not waited for in vain.
+            with contextlib.suppress(ApiError):
+                vertex.cancel_operation(operation)
+            wait(
+                ctx, vertex, operation, "waiting for the deployment under way to end, then undeploying", limit
+            )
+            operation = None
+            continue
+        try:
+            started = vertex.undeploy_model(endpoint_name, id, traffic.without(endpoint, id))
+            error = wait(ctx, vertex, started["name"], "undeploying", limit).error
+        except ApiError as e:
+            error = e
+        if error is None:
+            return
+        if not patience.again(error):
+            raise error
