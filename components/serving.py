@@ -1,0 +1,182 @@
+"""One served model: the composite of every other component, and the order between them.
+
+Owns the graph and its order: APIs before everything, grants, model and endpoint before the deployment; destroy runs it
+backwards. Leaves every choice to its arguments: the plan comes from `infra.recipes`, the rest from `infra.settings`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+
+from components.artifacts import ArtifactBucket, ArtifactBucketArgs, OnDestroy
+from components.deployment import AutoscalingMetric, ModelDeployment, ModelDeploymentArgs
+from components.endpoint import ServingEndpoint, ServingEndpointArgs
+from components.identity import Grants, ServingIdentity, ServingIdentityArgs
+from components.model import UploadedModel, UploadedModelArgs
+from components.services import EnabledServices, EnabledServicesArgs
+from infra.recipes import ServingPlan
+
+TOKEN = "vertex-vllm:serving:ServedModel"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedModelArgs:
+    """Everything that one stack decides.
+
+    Attributes:
+        project: Project id.
+        plan: What is served on what, from a checked stack file.
+        display_name: Name of model, endpoint and deployment in the console, at most 128 characters.
+        endpoint_id: Chosen id of the endpoint, 1-9 digits.
+        account_id: Id of the service account to make; unused with `existing_service_account`.
+        existing_service_account: Email of an account to use instead.
+        existing_bucket: Name of a bucket to use instead of making one.
+        weights_buckets: Buckets named in the stack file that the container reads.
+        grants: Which set of roles the service account gets.
+        on_destroy_bucket: What destroy does with a bucket made here.
+        hf_token: Hugging Face read token, secret; None when it is not needed.
+        labels: Labels of everything that has labels.
+    """
+
+    project: str
+    plan: ServingPlan
+    display_name: str
+    endpoint_id: str
+    account_id: str
+    existing_service_account: str | None = None
+    existing_bucket: str | None = None
+    weights_buckets: tuple[str, ...] = ()
+    grants: Grants = "least"
+    on_destroy_bucket: OnDestroy = "if_empty"
+    hf_token: pulumi.Input[str] | None = None
+    labels: Mapping[str, str]
+
+
+class ServedModel(pulumi.ComponentResource):
+    """One model served behind one endpoint.
+
+    Attributes:
+        endpoint: Resource name of the endpoint.
+        dedicated_endpoint_dns: DNS name of a dedicated endpoint, else None.
+        model: Resource name of the model.
+        deployed_model_id: Id of the deployed model within the endpoint.
+        bucket: Name of the bucket.
+        staging_uri: `gs://` prefix for staged files.
+        model_uri: `gs://` prefix for weights and adapters.
+        service_account: Email that the container runs as.
+    """
+
+    endpoint: pulumi.Output[str]
+    dedicated_endpoint_dns: pulumi.Output[str | None]
+    model: pulumi.Output[str]
+    deployed_model_id: pulumi.Output[str]
+    bucket: pulumi.Output[str]
+    staging_uri: pulumi.Output[str]
+    model_uri: pulumi.Output[str]
+    service_account: pulumi.Output[str]
+
+    def __init__(self, name: str, args: ServedModelArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(TOKEN, name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        plan = args.plan
+        services = EnabledServices(f"{name}-services", EnabledServicesArgs(project=args.project), child)
+        # A child waits for its parent's registration, and that for what the parent depends on: everything below a
+        # component comes after everything below the components it is made to depend on here.
+        enabled = pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[services]))
+        identity = ServingIdentity(
+            f"{name}-identity",
+            ServingIdentityArgs(
+                project=args.project,
+                account_id=args.account_id,
+                existing_email=args.existing_service_account,
+                grants=args.grants,
+                display_name=args.display_name,
+            ),
+            enabled,
+        )
+        artifacts = ArtifactBucket(
+            f"{name}-artifacts",
+            ArtifactBucketArgs(
+                project=args.project,
+                region=plan.region,
+                member=identity.member,
+                existing_bucket=args.existing_bucket,
+                weights_buckets=args.weights_buckets,
+                grants=args.grants,
+                on_destroy=args.on_destroy_bucket,
+                labels=args.labels,
+            ),
+            enabled,
+        )
+        model = UploadedModel(
+            f"{name}-model",
+            UploadedModelArgs(
+                project=args.project,
+                region=plan.region,
+                display_name=args.display_name,
+                container=plan.container,
+                hf_token=args.hf_token,
+                labels=args.labels,
+            ),
+            enabled,
+        )
+        endpoint = ServingEndpoint(
+            f"{name}-endpoint",
+            ServingEndpointArgs(
+                project=args.project,
+                region=plan.region,
+                endpoint_id=args.endpoint_id,
+                display_name=args.display_name,
+                dedicated=plan.endpoint.dedicated,
+                labels=args.labels,
+            ),
+            enabled,
+        )
+        deployment = ModelDeployment(
+            name,
+            ModelDeploymentArgs(
+                project=args.project,
+                region=plan.region,
+                endpoint=endpoint.endpoint,
+                model=model.model,
+                display_name=args.display_name,
+                machine_type=plan.hardware.machine_type,
+                accelerator_type=plan.hardware.accelerator_type,
+                accelerator_count=plan.hardware.accelerator_count,
+                spot=plan.hardware.spot,
+                min_replica_count=plan.replicas.min_replica_count,
+                max_replica_count=plan.replicas.max_replica_count,
+                autoscaling=tuple(
+                    AutoscalingMetric(metric_name=metric.metric_name, target=metric.target)
+                    for metric in plan.replicas.autoscaling
+                ),
+                service_account=identity.email,
+                deploy_request_timeout=plan.deploy_request_timeout,
+            ),
+            # Endpoint and model come in as values; the grants are no value, and a container that starts before them
+            # fails to read its weights after minutes of paid GPU time.
+            pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[identity, artifacts])),
+        )
+        self.endpoint = endpoint.endpoint
+        self.dedicated_endpoint_dns = endpoint.dedicated_dns
+        self.model = model.model
+        self.deployed_model_id = deployment.deployed_model_id
+        self.bucket = artifacts.bucket
+        self.staging_uri = artifacts.staging_uri
+        self.model_uri = artifacts.model_uri
+        self.service_account = identity.email
+        self.register_outputs(
+            {
+                "endpoint": self.endpoint,
+                "dedicated_endpoint_dns": self.dedicated_endpoint_dns,
+                "model": self.model,
+                "deployed_model_id": self.deployed_model_id,
+                "bucket": self.bucket,
+                "staging_uri": self.staging_uri,
+                "model_uri": self.model_uri,
+                "service_account": self.service_account,
+            }
+        )

@@ -1,0 +1,190 @@
+"""The program: settings, then one served model, then its outputs.
+
+Owns the order of the three, the few values that are made from several settings (ids, labels, display name) and what a
+stack exports. Nothing is registered before every setting has been checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pulumi
+import pulumi_gcp as gcp
+from pulumi.runtime.settings import SETTINGS
+
+from components.serving import ServedModel, ServedModelArgs
+from infra import naming, settings
+from infra.recipes import EndpointUrls, StackError, catalog, endpoint_id, endpoint_urls
+from infra.recipes.errors import SettingsError
+from infra.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+NAME = "vllm"
+"""Name of the one served model in every stack. Constant: a name made from the model would replace bucket and endpoint
+whenever the model changes."""
+
+EXIT_AFTER_MESSAGE = 32
+"""Exit status that tells Pulumi's Python host that the error was shown already. Any other makes it add a second one,
+`program exited with non-zero exit code`."""
+
+
+def run() -> None:
+    """Run the program in the engine's process; a problem of the input ends it with one clean error."""
+    try:
+        checked = settings.read(ROOT)
+        if checked.bucket is not None:
+            check_bucket(checked, checked.bucket)
+    except StackError as problem:
+        _stop(str(problem))
+    for warning in checked.warnings:
+        pulumi.log.warn(warning)
+    for name, value in outputs(checked, serve(checked)).items():
+        pulumi.export(name, value)
+
+
+def serve(checked: Settings) -> ServedModel:
+    """Register everything that one stack is made of."""
+    labels = stack_labels(checked)
+    return ServedModel(
+        NAME,
+        ServedModelArgs(
+            project=checked.project,
+            plan=checked.plan,
+            display_name=f"{checked.plan.name} ({checked.stack})"[:128],
+            endpoint_id=stack_endpoint_id(checked),
+            account_id=naming.account_id(checked.pulumi_project, checked.stack),
+            existing_service_account=checked.service_account,
+            existing_bucket=checked.bucket,
+            weights_buckets=read_buckets(checked),
+            grants=checked.grants,
+            on_destroy_bucket=checked.on_destroy_bucket,
+            hf_token=None if checked.hf_token is None else pulumi.Output.secret(checked.hf_token),
+            labels=labels,
+        ),
+    )
+
+
+def outputs(checked: Settings, served: ServedModel) -> dict[str, Any]:
+    """What the stack exports, by name."""
+
+    def url(field: str) -> pulumi.Output[str]:
+        return pulumi.Output.all(served.endpoint, served.dedicated_endpoint_dns).apply(
+            lambda known: getattr(_urls(checked, *known), field)
+        )
+
+    cost = checked.usd_per_hour
+    return {
+        "endpoint": served.endpoint,
+        "deployed_model_id": served.deployed_model_id,
+        "model": served.model,
+        "openai_base_url": url("openai_base_url"),
+        "predict_url": url("predict_url"),
+        "curl": url("curl"),
+        "dedicated_endpoint_dns": served.dedicated_endpoint_dns,
+        "bucket": served.bucket,
+        "model_uri": served.model_uri,
+        "staging_uri": served.staging_uri,
+        "service_account": served.service_account,
+        "region": checked.region,
+        "hourly_cost_usd": "unknown" if cost is None else round(cost, 4),
+        "warnings": list(checked.warnings),
+    }
+
+
+def stack_labels(checked: Settings) -> dict[str, str]:
+    """The owner's labels and those by which a sweep finds what belongs to a stack."""
+    return {
+        **checked.labels,
+        "vertex-vllm-project": naming.label_value(checked.pulumi_project),
+        "vertex-vllm-stack": naming.label_value(checked.stack),
+        "vertex-vllm-model": naming.label_value(checked.plan.model.id.rpartition("/")[2]),
+    }
+
+
+def stack_endpoint_id(checked: Settings) -> str:
+    """Chosen id of the stack's endpoint.
+
+    Whether an endpoint is dedicated cannot be changed, so the two kinds have ids of their own: the new endpoint is made
+    while the old one still answers.
+    """
+    kind = "/dedicated" if checked.plan.endpoint.dedicated else ""
+    return endpoint_id(checked.project, checked.region, f"{checked.pulumi_project}/{checked.stack}{kind}")
+
+
+def read_buckets(checked: Settings) -> tuple[str, ...]:
+    """Buckets that the stack file makes the container read: of the weights, of a chat template."""
+    uris = (checked.plan.weights_uri, checked.stack_file.vllm.chat_template)
+    return tuple(
+        sorted(
+            {uri.removeprefix("gs://").split("/", 1)[0] for uri in uris if uri and uri.startswith("gs://")}
+        )
+    )
+
+
+def check_bucket(checked: Settings, bucket: str) -> None:
+    """Refuse an existing bucket that is not there or lies in another region than the one that serves.
+
+    Raises:
+        SettingsError: With both regions.
+    """
+    file, key = f"Pulumi.{checked.stack}.yaml", "vertex-vllm:bucket"
+    remove = f"pulumi config rm {key} to have one made"
+    try:
+        found = gcp.storage.get_bucket(name=bucket)
+    except Exception as error:
+        # The SDK raises bare exceptions for whatever a provider answers to a look-up.
+        _forget_failed_calls()
+        raise SettingsError(
+            f"cannot be looked up: {_reason(error)}",
+            file=file,
+            key=key,
+            value=bucket,
+            remedy=f"name a bucket that exists and that you may read, or {remove}",
+        ) from None
+    location = (found.location or "").lower()
+    if location != checked.region:
+        move = f", or pulumi config set gcp:region {location}" if location in catalog().regions() else ""
+        raise SettingsError(
+            f"the bucket is in {location or 'an unknown region'}, the model is served in {checked.region}.",
+            file=file,
+            key=key,
+            value=bucket,
+            remedy=f"name a bucket in {checked.region}, or {remove}{move}",
+        )
+
+
+def _forget_failed_calls() -> None:
+    """Keep the SDK from raising a failed look-up that was caught a second time, with its traceback, at the end."""
+    manager = SETTINGS.rpc_manager
+    manager.unhandled_exception = manager.exception_traceback = None
+    manager.rpcs = [
+        call
+        for call in manager.rpcs
+        if not (
+            isinstance(call, asyncio.Future) and call.done() and not call.cancelled() and call.exception()
+        )
+    ]
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what a provider answered, without the SDK's wrapping."""
+    text = str(error).strip() or type(error).__name__
+    return text.rpartition(" failed: ")[2].splitlines()[0].strip()
+
+
+def _urls(checked: Settings, endpoint: str, dedicated_dns: str | None) -> EndpointUrls:
+    return endpoint_urls(
+        endpoint,
+        region=checked.region,
+        dedicated_dns=dedicated_dns,
+        api_endpoint=checked.api_endpoint,
+    )
+
+
+def _stop(message: str) -> NoReturn:
+    pulumi.log.error(message)
+    sys.exit(EXIT_AFTER_MESSAGE)

@@ -1,0 +1,232 @@
+"""The settings of one environment, read once and checked to the last key before anything is registered.
+
+The only reader of Pulumi's configuration and of the environment. Owns what the single values (`infra.values`) and the
+stack file (`infra.recipes`) mean together. `parse` is pure but for the stack file it loads, so tests and tools can
+check an environment without an engine; `read` feeds it from a running program.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import pulumi
+from pulumi.runtime.config import CONFIG
+
+from components.artifacts import OnDestroy
+from components.identity import Grants
+from infra.recipes import ServingPlan, StackFile, load_stack_file, plan
+from infra.recipes.errors import ABSENT, SettingsError, StackError, nearest, raise_problems
+from infra.values import RawSettings, Values
+
+T = TypeVar("T")
+
+STACK_FILE_VARIABLE = "VERTEX_VLLM_STACK_FILE"
+"""Replaces `stackFile` of a local stack: `make up STACK_FILE=…` leaves the committed `Pulumi.local.yaml` alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One environment, checked.
+
+    Attributes:
+        pulumi_project: Name of the Pulumi project.
+        stack: Name of the Pulumi stack.
+        project: Google Cloud project id.
+        region: Region that serves.
+        stack_file: The stack file as it was loaded.
+        plan: What is served on what.
+        labels: Labels of the owner.
+        usd_per_hour: Price of all replicas at most, None when it is not known.
+        bucket: Existing bucket, None to make one.
+        service_account: Existing account, None to make one.
+        grants: Which set of roles.
+        on_destroy_bucket: What destroy does with a bucket of ours.
+        hf_token: Hugging Face token in clear, None when the weights need none.
+        api_endpoint: `http(s)://host[:port]` that replaces the regional Vertex AI host, None for the real one.
+        warnings: What deserves a look and stops nothing.
+    """
+
+    pulumi_project: str
+    stack: str
+    project: str
+    region: str
+    stack_file: StackFile
+    plan: ServingPlan
+    labels: Mapping[str, str]
+    usd_per_hour: float | None
+    bucket: str | None
+    service_account: str | None
+    grants: Grants
+    on_destroy_bucket: OnDestroy
+    hf_token: str | None = field(repr=False)
+    api_endpoint: str | None
+    warnings: tuple[str, ...]
+
+
+def read(root: Path) -> Settings:
+    """Settings of the running Pulumi program.
+
+    Args:
+        root: Folder of `Pulumi.yaml`.
+
+    Raises:
+        StackError: Every problem found, in one text.
+    """
+    config = {key: str(value) for key, value in CONFIG.get().items()}
+    raw = RawSettings(
+        pulumi_project=pulumi.get_project(),
+        stack=pulumi.get_stack(),
+        config=config,
+        secret_keys=frozenset(key for key in config if pulumi.runtime.is_config_secret(key)),
+        environment=os.environ,
+    )
+    return parse(raw, root)
+
+
+def parse(raw: RawSettings, root: Path) -> Settings:
+    """Check everything that a stack's configuration says.
+
+    Args:
+        raw: Configuration and environment.
+        root: Folder that `stackFile` is relative to and must stay in.
+
+    Raises:
+        StackError: Every problem found, in one text.
+    """
+    return _Parser(raw, root).settings()
+
+
+class _Parser(Values):
+    """Collects every problem of one environment, so that one run shows them all."""
+
+    def __init__(self, raw: RawSettings, root: Path) -> None:
+        super().__init__(raw)
+        self.root = root.resolve()
+        self.problems: list[StackError] = []
+
+    def settings(self) -> Settings:
+        self.problems.extend(self.unknown_keys())
+        self.attempt(self.local_cloud)
+        project = self.attempt(self.project)
+        region = self.attempt(self.region)
+        labels = self.attempt(self.labels)
+        bucket = self.attempt(self.bucket)
+        account = self.attempt(self.service_account)
+        grants = self.attempt(self.grants)
+        on_destroy = self.attempt(lambda: self.on_destroy(bucket))
+        endpoint = self.attempt(self.api_endpoint)
+        budget = self.attempt(self.budget)
+        token = self.attempt(self.token)
+        loaded = self.attempt(self.stack_file)
+        serving: ServingPlan | None = None
+        price: float | None = None
+        if loaded and region:
+            path, stack_file = loaded
+            serving = self.attempt(lambda: plan(stack_file, region=region, source=str(self.root / path)))
+            if serving:
+                self.attempt(lambda: self.require_token(serving, path))
+                price = self.attempt(lambda: self.price(serving, path, budget))
+                self.warnings.extend(serving.warnings)
+        raise_problems(self.problems, file=self.file, kind=SettingsError)
+        # Whatever is None here has put its problem on the list above.
+        if project is None or region is None or loaded is None or serving is None:
+            raise SettingsError("cannot be read.", file=self.file)
+        return Settings(
+            pulumi_project=self.raw.pulumi_project,
+            stack=self.raw.stack,
+            project=project,
+            region=region,
+            stack_file=loaded[1],
+            plan=serving,
+            labels=labels or {},
+            usd_per_hour=price,
+            bucket=bucket,
+            service_account=account,
+            grants=grants or "least",
+            on_destroy_bucket=on_destroy or "if_empty",
+            # A token that nothing reads would lie in the model's environment for nothing.
+            hf_token=token if serving.weights_uri is None else None,
+            api_endpoint=endpoint,
+            warnings=tuple(self.warnings),
+        )
+
+    def attempt(self, check: Callable[[], T]) -> T | None:
+        """The checked value, or None with its problems kept for later."""
+        try:
+            return check()
+        except StackError as error:
+            self.problems.extend(error.problems)
+            return None
+
+    def stack_file(self) -> tuple[Path, StackFile]:
+        key, value = "vertex-vllm:stackFile", self.own("stackFile")
+        override = self.raw.environment.get(STACK_FILE_VARIABLE, "").strip()
+        if override and self.own("localCloud") == "true":
+            key, value = STACK_FILE_VARIABLE, override
+        elif override:
+            self.warnings.append(
+                f"{STACK_FILE_VARIABLE} is set and ignored: stack {self.raw.stack} is not for the local Google Cloud"
+            )
+        shipped = sorted(path.relative_to(self.root).as_posix() for path in self.root.glob("stacks/*.yaml"))
+        near = nearest(value, shipped)
+        example = near[0] if near else "stacks/NAME.yaml"
+        remedy = (
+            f"make up STACK_FILE={example}"
+            if key == STACK_FILE_VARIABLE
+            else f"pulumi config set {key} {example}"
+        )
+        if value is None:
+            raise self.error(key, ABSENT, "no stack file is chosen", remedy, near)
+        path = (self.root / value).resolve()
+        if not path.is_relative_to(self.root):
+            raise self.error(
+                key, value, "outside the project: a stack file lies below Pulumi.yaml", remedy, near
+            )
+        if path.suffix not in (".yaml", ".yml"):
+            raise self.error(key, value, "not a YAML file", remedy, near)
+        if not path.is_file():
+            raise self.error(key, value, "there is no such file", remedy, near)
+        return path.relative_to(self.root), load_stack_file(path)
+
+    def require_token(self, serving: ServingPlan, path: Path) -> None:
+        if serving.needs_token and self.own("hfToken") is None:
+            raise self.error(
+                "vertex-vllm:hfToken",
+                ABSENT,
+                f"{serving.model.id} is gated and {path} takes its weights from Hugging Face: a read token is needed",
+                f"pulumi config set --secret vertex-vllm:hfToken, or write weights: gs://BUCKET/PREFIX in {path}",
+            )
+
+    def price(self, serving: ServingPlan, path: Path, budget: float | None) -> float | None:
+        """US dollars an hour of all replicas at most, held against the budget."""
+        key = "vertex-vllm:maxUsdPerHour"
+        hardware, replicas, price = serving.hardware, serving.replicas.max_replica_count, serving.price
+        what = f"{'spot ' if hardware.spot else ''}{hardware.machine_type} in {serving.region}"
+        if price is None:
+            if budget is not None:
+                self.warnings.append(
+                    f"{self.file}: {key} = {budget:g} is not checked: no price is known for {what}"
+                )
+            return None
+        total = price.usd_per_hour * replicas
+        if budget is not None and total > budget:
+            affordable = int(budget // price.usd_per_hour)
+            fewer = f", or max_replica_count: {affordable} in {path}" if 0 < affordable < replicas else ""
+            times = f" a replica, {_cents(total)} for {replicas} replicas" if replicas > 1 else ""
+            raise self.error(
+                key,
+                budget,
+                f"{what} costs {_cents(price.usd_per_hour)} US dollars an hour{times}, which is over the budget",
+                f"pulumi config set {key} {_cents(total)}{fewer}, or choose a smaller machine",
+            )
+        return total
+
+
+def _cents(usd: float) -> str:
+    """Rounded up to whole cents, so that a budget set to the text is enough."""
+    return f"{math.ceil(round(usd * 100, 6)) / 100:.2f}"

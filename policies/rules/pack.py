@@ -1,0 +1,57 @@
+"""The list of rules, and each of them as a policy of Pulumi's."""
+
+from __future__ import annotations
+
+from pulumi_policy import (
+    EnforcementLevel,
+    Policy,
+    PolicyConfigSchema,
+    ReportViolation,
+    ResourceValidationArgs,
+    ResourceValidationPolicy,
+)
+
+from rules.buckets import BUCKET_NOT_PUBLIC
+from rules.capacity import ALLOWED_ACCELERATORS, ALLOWED_REGIONS, DEDICATED_ENDPOINT, REPLICA_CEILING
+from rules.containers import CONTAINER_IMAGE_PINNED, NO_TOKEN_IN_CLEAR
+from rules.labels import REQUIRED_LABELS
+from rules.roles import LEAST_PROJECT_ROLES, NO_BROAD_PROJECT_ROLES
+from rules.rule import Resource, Rule
+
+RULES: tuple[Rule, ...] = (
+    BUCKET_NOT_PUBLIC,
+    NO_BROAD_PROJECT_ROLES,
+    LEAST_PROJECT_ROLES,
+    CONTAINER_IMAGE_PINNED,
+    NO_TOKEN_IN_CLEAR,
+    REPLICA_CEILING,
+    ALLOWED_REGIONS,
+    ALLOWED_ACCELERATORS,
+    REQUIRED_LABELS,
+    DEDICATED_ENDPOINT,
+)
+
+
+def policies() -> list[Policy]:
+    """Every rule as a resource policy."""
+    return [_policy(rule) for rule in RULES]
+
+
+def _policy(rule: Rule) -> Policy:
+    def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
+        # urn:pulumi:STACK::PROJECT::TYPE::NAME
+        resource = Resource(
+            type=args.resource_type, name=args.name, stack=args.urn.split(":")[2], props=args.props
+        )
+        for violation in rule.violations(resource, args.get_config()):
+            report(violation)
+
+    return ResourceValidationPolicy(
+        name=rule.name,
+        description=rule.description,
+        validate=validate,
+        enforcement_level=EnforcementLevel(rule.level),
+        config_schema=PolicyConfigSchema({name: dict(schema) for name, schema in rule.config.items()})
+        if rule.config
+        else None,
+    )

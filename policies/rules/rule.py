@@ -1,0 +1,90 @@
+"""What a rule is, and how it reads properties that may not be known yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pulumi_policy.proxy import UnknownValueError
+
+Level = Literal["mandatory", "advisory"]
+
+
+class _Unknown:
+    """A value that a preview cannot know; `up` checks the resource again with the value there."""
+
+    def __repr__(self) -> str:
+        return "UNKNOWN"
+
+
+UNKNOWN = _Unknown()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """One resource as the engine is about to register it.
+
+    Attributes:
+        type: Type token, e.g. `gcp:storage/bucket:Bucket`.
+        name: Name in the program.
+        stack: Name of the Pulumi stack.
+        props: Inputs under their wire names; reading an unknown one raises.
+    """
+
+    type: str
+    name: str
+    stack: str
+    props: Mapping[str, Any]
+
+    def get(self, *path: str, default: Any = None) -> Any:
+        """The input at a path, `default` where it is missing, `UNKNOWN` where a preview cannot know it."""
+        value: Any = self.props
+        for key in path:
+            try:
+                value = value[key]
+            except UnknownValueError:
+                return UNKNOWN
+            except (KeyError, TypeError):
+                return default
+        return default if value is None else value
+
+    def items(self, *path: str) -> list[Any]:
+        """The list at a path, empty when missing or unknown; unknown elements are left out."""
+        value = self.get(*path)
+        if value is UNKNOWN or value is None:
+            return []
+        found = []
+        for index in range(len(value)):
+            try:
+                found.append(value[index])
+            except UnknownValueError:
+                continue
+        return found
+
+
+Check = Callable[[Resource, Mapping[str, Any]], Iterator[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One rule.
+
+    Attributes:
+        name: Id, unique in the pack; `--policy-pack-config` names it.
+        description: What it demands, in a sentence.
+        check: Yields one text a violation: what is wrong, and the line to change.
+        level: Enforcement unless configured otherwise.
+        config: JSON schema of each option, with its default.
+    """
+
+    name: str
+    description: str
+    check: Check
+    level: Level = "mandatory"
+    config: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def violations(self, resource: Resource, config: Mapping[str, Any] | None = None) -> list[str]:
+        """What the resource breaks, with the options' defaults filled in."""
+        defaults = {name: schema["default"] for name, schema in self.config.items()}
+        return list(self.check(resource, {**defaults, **(config or {})}))

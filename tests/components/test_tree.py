@@ -1,0 +1,293 @@
+"""The exact trees: names, types, parents, order and inputs of what one stack registers.
+
+Proves what the program asks for. What an engine and a cloud make of it is proved in `tests/engine`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+
+from components.serving import ServedModel
+from tests.components.plans import arguments, changed
+from tests.components.recording import Recorder, Run
+
+SERVICES = ("aiplatform", "cloudresourcemanager", "compute", "iam", "storage")
+EMAIL = "vertex-vllm-local@local-project.iam.gserviceaccount.com"
+GRANT = "gcp:storage/bucketIAMMember:BucketIAMMember"
+
+COMPONENTS = [
+    ("", "vertex-vllm:serving:ServedModel", "vllm"),
+    ("vllm", "vertex-vllm:artifacts:ArtifactBucket", "vllm-artifacts"),
+    ("vllm", "vertex-vllm:deployment:ModelDeployment", "vllm"),
+    ("vllm", "vertex-vllm:endpoint:ServingEndpoint", "vllm-endpoint"),
+    ("vllm", "vertex-vllm:identity:ServingIdentity", "vllm-identity"),
+    ("vllm", "vertex-vllm:model:UploadedModel", "vllm-model"),
+    ("vllm", "vertex-vllm:services:EnabledServices", "vllm-services"),
+]
+ALWAYS = [
+    ("vllm", "vertexserving:index:Deployment", "vllm"),
+    ("vllm-endpoint", "gcp:vertex/aiEndpoint:AiEndpoint", "vllm-endpoint"),
+    ("vllm-model", "vertexserving:index:Model", "vllm-model"),
+    *[("vllm-services", "gcp:projects/service:Service", f"vllm-services-{name}") for name in SERVICES],
+]
+ACCOUNT = [("vllm-identity", "gcp:serviceaccount/account:Account", "vllm-identity")]
+LEAST = [("vllm-identity", "gcp:projects/iAMMember:IAMMember", "vllm-identity-aiplatform-user")]
+BUCKET = [
+    ("vllm-artifacts", "gcp:storage/bucket:Bucket", "vllm-artifacts"),
+    ("vllm-artifacts", "vertexserving:index:BucketDisposal", "vllm-artifacts-disposal"),
+]
+READER = [("vllm-artifacts", GRANT, "vllm-artifacts-storage-objectViewer")]
+
+
+def serve(run: Run, **changes: Any) -> dict[str, Any]:
+    """Registers a served model and gives its public outputs."""
+
+    def program() -> pulumi.Output[dict[str, Any]]:
+        served = ServedModel("vllm", arguments(**changes))
+        return pulumi.Output.all(**{name: getattr(served, name) for name in ServedModel.__annotations__})
+
+    outputs: dict[str, Any] = run(program)
+    return outputs
+
+
+def test_local_stack(recorder: Recorder, run: Run) -> None:
+    outputs = serve(run)
+    assert recorder.tree() == sorted([*COMPONENTS, *ALWAYS, *ACCOUNT, *LEAST, *BUCKET, *READER])
+    assert outputs == {
+        "endpoint": "vllm-endpoint-id",
+        "dedicated_endpoint_dns": None,
+        "model": "projects/123456789012/locations/us-central1/models/m-0123456789",
+        "deployed_model_id": "1234567890",
+        "bucket": "vllm-artifacts-1234567",
+        "staging_uri": "gs://vllm-artifacts-1234567/staging",
+        "model_uri": "gs://vllm-artifacts-1234567/models",
+        "service_account": EMAIL,
+    }
+    assert recorder.calls == []
+
+
+def test_inputs_of_the_local_stack(recorder: Recorder, run: Run) -> None:
+    serve(run)
+    labels = {"owner": "me", "vertex-vllm-stack": "local"}
+    assert recorder.one("storage/bucket:Bucket").inputs == {
+        "project": "local-project",
+        "location": "US-CENTRAL1",
+        "storageClass": "STANDARD",
+        "uniformBucketLevelAccess": True,
+        "publicAccessPrevention": "enforced",
+        "versioning": {"enabled": False},
+        "softDeletePolicy": {"retentionDurationSeconds": 0},
+        "forceDestroy": False,
+        "labels": labels,
+    }
+    assert recorder.one("AiEndpoint").inputs == {
+        "name": "123456789",
+        "project": "local-project",
+        "location": "us-central1",
+        "region": "us-central1",
+        "displayName": "llama",
+        "dedicatedEndpointEnabled": False,
+        "labels": labels,
+    }
+    assert recorder.one("AiEndpoint").ignore_changes == ("trafficSplit",)
+    model = recorder.one("index:Model").inputs
+    assert model["labels"] == labels
+    assert model["displayName"] == "llama"
+    assert model["containerSpec"]["env"] == {
+        "MODEL_ID": "meta-llama/Meta-Llama-3.1-8B-Instruct",
+        "DEPLOY_SOURCE": "vertex-vllm",
+    }
+    assert model["containerSpec"]["args"][:3] == ["python", "-m", "vllm.entrypoints.api_server"]
+    assert model["containerSpec"]["command"] == []
+    assert {
+        key: value for key, value in model["containerSpec"].items() if key not in ("env", "args", "command")
+    } == {
+        "imageUri": "us-docker.pkg.dev/vertex-ai/vertex-vision-model-garden-dockers/"
+        "pytorch-vllm-serve:20241001_0916_RC00",
+        "ports": [8080],
+        "predictRoute": "/generate",
+        "healthRoute": "/ping",
+        "sharedMemorySizeMb": 16384,
+        "deploymentTimeoutSeconds": 7200,
+    }
+    assert recorder.one("index:Deployment").inputs == {
+        "project": "local-project",
+        "location": "us-central1",
+        "endpoint": "vllm-endpoint-id",
+        "model": "projects/123456789012/locations/us-central1/models/m-0123456789",
+        "displayName": "llama",
+        "machineSpec": {
+            "machineType": "g2-standard-12",
+            "acceleratorType": "NVIDIA_L4",
+            "acceleratorCount": 1,
+        },
+        "spot": False,
+        "minReplicaCount": 1,
+        "maxReplicaCount": 1,
+        "autoscalingMetricSpecs": [],
+        "serviceAccount": EMAIL,
+        "deployRequestTimeoutSeconds": 1800,
+    }
+    for service in recorder.of("projects/service:Service"):
+        assert service.inputs["disableOnDestroy"] is False
+
+
+def test_token_is_a_secret_beside_the_container(recorder: Recorder, run: Run) -> None:
+    serve(run, hf_token=pulumi.Output.secret("hf_local"))
+    inputs = recorder.one("index:Model").inputs
+    assert inputs["hfToken"]["value"] == "hf_local"
+    assert "4dabf18193072939515e22adb298388d" in inputs["hfToken"], "not marked as a secret on the wire"
+    assert "hf_local" not in str(inputs["containerSpec"])
+
+
+def test_no_token(recorder: Recorder, run: Run) -> None:
+    serve(run, hf_token=None)
+    assert "hfToken" not in recorder.one("index:Model").inputs
+
+
+def test_order(recorder: Recorder, run: Run) -> None:
+    serve(run)
+    services = {f"vllm-services-{name}" for name in SERVICES}
+    for component in ("ArtifactBucket", "ServingEndpoint", "ServingIdentity", "UploadedModel"):
+        assert recorder.one(f":{component}").depends_on >= services, component
+    # The grants are waited for, both of the project and of the bucket.
+    assert recorder.one(":ModelDeployment").depends_on >= {
+        "vllm-identity-aiplatform-user",
+        "vllm-artifacts-storage-objectViewer",
+    }
+    assert recorder.one("index:Deployment").depends_on >= {"vllm-endpoint", "vllm-model", "vllm-identity"}
+    # So that destroy revokes the grant before the bucket goes.
+    assert "vllm-artifacts-disposal" in recorder.one("BucketIAMMember").depends_on
+
+
+def test_existing_bucket(recorder: Recorder, run: Run) -> None:
+    outputs = serve(run, existing_bucket="mine")
+    assert recorder.tree() == sorted([*COMPONENTS, *ALWAYS, *ACCOUNT, *LEAST, *READER])
+    assert recorder.one("BucketIAMMember").inputs == {
+        "bucket": "mine",
+        "role": "roles/storage.objectViewer",
+        "member": f"serviceAccount:{EMAIL}",
+    }
+    assert outputs["bucket"] == "mine"
+    assert outputs["model_uri"] == "gs://mine/models"
+
+
+def test_existing_service_account(recorder: Recorder, run: Run) -> None:
+    email = "me@other.iam.gserviceaccount.com"
+    outputs = serve(run, existing_service_account=email)
+    assert recorder.tree() == sorted([*COMPONENTS, *ALWAYS, *LEAST, *BUCKET, *READER])
+    assert outputs["service_account"] == email
+    assert recorder.one("index:Deployment").inputs["serviceAccount"] == email
+    assert recorder.one("IAMMember", "vllm-identity-aiplatform-user").inputs == {
+        "project": "local-project",
+        "role": "roles/aiplatform.user",
+        "member": f"serviceAccount:{email}",
+    }
+
+
+def test_grants_of_the_guide(recorder: Recorder, run: Run) -> None:
+    serve(run, grants="guide")
+    assert recorder.tree() == sorted(
+        [
+            *COMPONENTS,
+            *ALWAYS,
+            *ACCOUNT,
+            *LEAST,
+            ("vllm-identity", "gcp:projects/iAMMember:IAMMember", "vllm-identity-storage-admin"),
+            *BUCKET,
+            ("vllm-artifacts", GRANT, "vllm-artifacts-storage-admin"),
+        ]
+    )
+    assert recorder.one("BucketIAMMember").inputs["role"] == "roles/storage.admin"
+
+
+def test_weights_in_another_bucket_are_readable(recorder: Recorder, run: Run, tmp_path: Path) -> None:
+    plan = changed(tmp_path, weights="gs://weights/llama")
+    serve(run, plan=plan, hf_token=None, weights_buckets=("weights",))
+    name = "vllm-artifacts-weights-storage-objectViewer"
+    assert recorder.tree() == sorted(
+        [*COMPONENTS, *ALWAYS, *ACCOUNT, *LEAST, *BUCKET, *READER, ("vllm-artifacts", GRANT, name)]
+    )
+    assert recorder.one("BucketIAMMember", name).inputs == {
+        "bucket": "weights",
+        "role": "roles/storage.objectViewer",
+        "member": f"serviceAccount:{EMAIL}",
+    }
+    assert "vllm-artifacts-weights-storage-objectViewer" in recorder.one(":ModelDeployment").depends_on
+    assert "--model=gs://weights/llama" in recorder.one("index:Model").inputs["containerSpec"]["args"]
+
+
+def test_weights_in_the_existing_bucket_need_no_grant_of_their_own(recorder: Recorder, run: Run) -> None:
+    serve(run, existing_bucket="mine", weights_buckets=("mine",))
+    assert [grant.name for grant in recorder.of("BucketIAMMember")] == ["vllm-artifacts-storage-objectViewer"]
+
+
+def test_weights_in_the_bucket_made_here_share_no_binding(recorder: Recorder, run: Run) -> None:
+    serve(run, weights_buckets=("vllm-artifacts-1234567",))
+    grants = recorder.of("BucketIAMMember")
+    assert {grant.inputs["bucket"] for grant in grants} == {"vllm-artifacts-1234567"}
+    assert sorted(grant.inputs["role"] for grant in grants) == [
+        "roles/storage.legacyObjectReader",
+        "roles/storage.objectViewer",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("policy", "force", "retained"),
+    [("if_empty", False, True), ("keep", False, True), ("delete", True, False)],
+)
+def test_what_destroy_does_with_the_bucket(
+    recorder: Recorder, run: Run, policy: str, force: bool, retained: bool
+) -> None:
+    serve(run, on_destroy_bucket=policy)
+    bucket, disposal = recorder.one("storage/bucket:Bucket"), recorder.one("BucketDisposal")
+    assert bucket.inputs["forceDestroy"] is force
+    assert bucket.retain_on_delete is retained
+    assert disposal.inputs == {
+        "bucket": "vllm-artifacts-1234567",
+        "project": "local-project",
+        "policy": policy,
+    }
+    assert not disposal.retain_on_delete
+
+
+def test_dedicated_endpoint(recorder: Recorder, run: Run, tmp_path: Path) -> None:
+    outputs = serve(run, plan=changed(tmp_path, endpoint={"dedicated": True}))
+    assert recorder.one("AiEndpoint").inputs["dedicatedEndpointEnabled"] is True
+    assert outputs["dedicated_endpoint_dns"] == "123456789.us-central1-123456789012.prediction.vertexai.goog"
+
+
+def test_replicas_spot_and_autoscaling(recorder: Recorder, run: Run, tmp_path: Path) -> None:
+    metric = "aiplatform.googleapis.com/prediction/online/accelerator/duty_cycle"
+    plan = changed(
+        tmp_path,
+        hardware={"spot": True},
+        replicas={
+            "min_replica_count": 2,
+            "max_replica_count": 5,
+            "autoscaling": [{"metric_name": metric, "target": 70}],
+        },
+        deploy_request_timeout=900,
+    )
+    serve(run, plan=plan)
+    inputs = recorder.one("index:Deployment").inputs
+    assert inputs["spot"] is True
+    assert (inputs["minReplicaCount"], inputs["maxReplicaCount"]) == (2, 5)
+    assert inputs["autoscalingMetricSpecs"] == [{"metricName": metric, "target": 70}]
+    assert inputs["deployRequestTimeoutSeconds"] == 900
+
+
+def test_options_of_the_caller_stay_with_the_composite(recorder: Recorder, run: Run) -> None:
+    def program() -> None:
+        ServedModel("vllm", arguments(), pulumi.ResourceOptions(retain_on_delete=True))
+
+    run(program)
+    retained = [(each.type, each.name) for each in recorder.resources.values() if each.retain_on_delete]
+    assert retained == [
+        ("vertex-vllm:serving:ServedModel", "vllm"),
+        ("gcp:storage/bucket:Bucket", "vllm-artifacts"),
+    ]
