@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from infra.local.cloud.testing import LocalCloud
+
+_PROJECT = "/v1/projects/local-project"
+
+
+def test_the_nth_matching_request_gets_the_planned_error(cloud: LocalCloud) -> None:
+    fault = cloud.admin.fault(
+        r"/projects/[^/]+$", method="GET", nth=2, times=2, status={"code": "UNAVAILABLE", "message": "later"}
+    )
+    cloud.http.post(f"{_PROJECT}:getIamPolicy", json={})
+    statuses = [cloud.http.get(_PROJECT).status_code for _ in range(4)]
+    assert statuses == [200, 503, 503, 200]
+    planned = cloud.admin.call("GET", "faults")["faults"][0]
+    assert (planned["id"], planned["seen"], planned["met"]) == (fault, 4, 2)
+    assert not cloud.admin.unmet_faults()
+    struck = [record for record in cloud.admin.requests() if record.get("fault")]
+    assert [record["status"] for record in struck] == [503, 503]
+
+
+def test_an_unmet_fault_is_shown(cloud: LocalCloud) -> None:
+    cloud.admin.fault("/never", status={"code": "INTERNAL"})
+    assert [fault["path"] for fault in cloud.admin.unmet_faults()] == ["/never"]
+    cloud.admin.call("DELETE", "faults")
+    assert not cloud.admin.unmet_faults()
+
+
+def test_storage_faults_wear_storages_envelope(cloud: LocalCloud) -> None:
+    cloud.admin.fault("/storage/v1/b", status={"code": "RESOURCE_EXHAUSTED", "message": "slow down"})
+    answer = cloud.http.get("/storage/v1/b?project=local-project")
+    assert answer.status_code == 429
+    assert answer.json()["error"]["errors"] == [
+        {"message": "slow down", "domain": "global", "reason": "rateLimitExceeded"}
+    ]
+
+
+@pytest.mark.parametrize(("when", "exists"), [("before", False), ("after", True)])
+def test_a_dropped_connection_before_and_after_the_work(cloud: LocalCloud, when: str, exists: bool) -> None:
+    cloud.admin.fault("/serviceAccounts$", method="POST", reset=when)
+    with pytest.raises(httpx.TransportError):
+        cloud.http.post(f"{_PROJECT}/serviceAccounts", json={"accountId": "abcdef"})
+    accounts = cloud.http.get(f"{_PROJECT}/serviceAccounts").json().get("accounts", [])
+    assert bool(accounts) is exists
+    assert not cloud.admin.unmet_faults()
+
+
+def test_a_delay_is_served_afterwards(cloud: LocalCloud) -> None:
+    cloud.admin.fault(_PROJECT, delaySeconds=0.01)
+    assert cloud.http.get(_PROJECT).status_code == 200
+    assert cloud.admin.requests()[-1]["fault"]
+    assert not cloud.admin.unmet_faults()
+
+
+def test_an_operation_fault_ends_the_operation_and_counts_then(cloud: LocalCloud) -> None:
+    cloud.admin.timing(mode="manual")
+    cloud.admin.fault(":enable$", operationError={"code": "RESOURCE_EXHAUSTED", "message": "no quota"})
+    path = f"{_PROJECT}/services/compute.googleapis.com"
+    name = cloud.http.post(f"{path}:enable", json={}).json()["name"]
+    assert cloud.admin.unmet_faults()
+    cloud.admin.advance()
+    operation = cloud.finished(f"/v1/{name}")
+    assert operation["error"] == {"code": 8, "message": "no quota"}
+    assert cloud.http.get(path).json()["state"] == "DISABLED"
+    assert not cloud.admin.unmet_faults()
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({"action": {"reset": "before"}}, "needs a path"),
+        ({"path": "x", "action": {}}, "an action"),
+        ({"path": "(", "action": {"reset": "before"}}, "not a regular expression"),
+        ({"path": "x", "action": {"reset": "never"}}, "one of before, after"),
+        ({"path": "x", "action": {"status": {"code": "TEAPOT"}}}, "one of ABORTED"),
+        ({"path": "x", "action": {"explode": True}}, 'Unknown name "explode"'),
+    ],
+)
+def test_bad_plans_are_refused(cloud: LocalCloud, body: dict[str, object], text: str) -> None:
+    answer = cloud.http.post("/_local/faults", json=body)
+    assert answer.status_code == 400
+    assert text in answer.json()["error"]["message"]
