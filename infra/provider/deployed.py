@@ -103,7 +103,10 @@ def scaling_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "minReplicaCount": least,
         "maxReplicaCount": inputs.get("maxReplicaCount") or least,
-        "autoscalingMetricSpecs": [dict(metric) for metric in inputs.get("autoscalingMetricSpecs") or ()],
+        "autoscalingMetricSpecs": [
+            metric if metric is UNKNOWN else dict(metric)
+            for metric in inputs.get("autoscalingMetricSpecs") or ()
+        ],
     }
 
 

@@ -14,7 +14,7 @@ from infra.plugin.resource import Properties
 from infra.provider import traffic
 from infra.provider.connect import Connector
 from infra.provider.deployed import SCALING, Plan, find, fixed_of, from_api, plan_of, scaling_of
-from infra.provider.failures import ApiError, Kind, Request, classify, diagnose, redact, remedy
+from infra.provider.failures import ApiError, Request, classify, redact, remedy
 from infra.provider.fields import Failures, known
 from infra.provider.inputs import DEFAULT_WAIT, DEPLOYMENT, DUTY_CYCLE, LONGEST_START, PERCENTAGES
 from infra.provider.names import deployed_model_name, endpoint_name, model_name, same
@@ -22,9 +22,6 @@ from infra.provider.retry import Interrupted
 from infra.provider.schemas import resource_schema
 
 if TYPE_CHECKING:
-    from infra.provider.operations import Ended, StillRunning
-    from infra.provider.rest import Json
-    from infra.provider.rollout import DeployFailed, Rollout
     from infra.provider.vertex import Vertex
 
 
@@ -131,6 +128,7 @@ class Deployment(Resource):
 
     def delete(self, ctx: Context, id: str, state: Properties, inputs: Properties) -> None:
         """Undeploys the model, moving its traffic to others on the endpoint if there are any."""
+        from infra.provider import reports
         from infra.provider.operations import StillRunning
         from infra.provider.rollout import undeploy
 
@@ -149,7 +147,7 @@ class Deployment(Resource):
             undeploy(ctx, vertex, name, deployed_id, operation, limit)
         except StillRunning as e:
             raise ResourceError(
-                f"Deployed model {deployed_id} is still there, and may bill: {_over(e)} while the operation "
+                f"Deployed model {deployed_id} is still there, and may bill: {reports.over(e)} while the operation "
                 f"{e.operation} goes on at Google. Run the command again: it goes on from there."
             ) from None
         except Interrupted:
@@ -173,6 +171,7 @@ class Deployment(Resource):
     def _settle(
         self, ctx: Context, inputs: Properties, plan: Plan, operation: str | None, id: str | None
     ) -> State:
+        from infra.provider import reports
         from infra.provider.operations import StillRunning
         from infra.provider.rollout import DeployFailed, Rollout
 
@@ -190,22 +189,22 @@ class Deployment(Resource):
                 rollout.take_traffic()
             live = rollout.scale(live)
         except StillRunning as e:
-            raise partial(_unfinished(e, plan), e.operation) from None
+            raise partial(reports.unfinished(e, plan), e.operation) from None
         except DeployFailed as e:
             if not e.error.answered:
-                raise partial(_unanswered(plan, e.error), None) from None
-            raise ResourceError(_failed(ctx, vertex, plan, rollout, e)) from None
+                raise partial(reports.unanswered(plan, e.error), None) from None
+            raise ResourceError(reports.failed(ctx, vertex, plan, rollout, e)) from None
         except ApiError as e:
             error = _error("deploy", plan.id, plan.request, e)
             raise (partial(str(error), None) if rollout.uncertain else error) from None
         except Interrupted:
             if rollout.uncertain:
-                raise partial(_unanswered(plan, None), None) from None
+                raise partial(reports.unanswered(plan, None), None) from None
             raise ResourceError("Interrupted before the deployment began: nothing was deployed.") from None
         outputs = _outputs(inputs, rollout.endpoint, live)
         name = id or f"{rollout.endpoint['name']}/deployedModels/{plan.id}"
         self._made.add(name)
-        _tell(ctx, plan, rollout.ended, outputs, adopted=id is None)
+        reports.tell(ctx, plan, rollout.ended, outputs, adopted=id is None)
         return State(name, outputs)
 
 
@@ -296,100 +295,6 @@ def _outputs(inputs: Mapping[str, Any], endpoint: Mapping[str, Any], live: Mappi
 def _under_way(vertex: Vertex, operation: str | None) -> bool:
     answer = vertex.operation(operation) if operation else None
     return answer is not None and not answer.get("done")
-
-
-def _tell(ctx: Context, plan: Plan, ended: Ended | None, outputs: Properties, adopted: bool) -> None:
-    """The line that stays in the display."""
-    from infra.provider.operations import duration
-
-    if ended is not None:
-        stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in ended.stages.items())
-        ctx.info(f"deployed as {plan.id} in {duration(ended.seconds)}{': ' + stages if stages else ''}")
-    elif adopted:
-        ctx.info(f"adopted deployed model {plan.id}, it was there already")
-    if outputs["status"]:
-        ctx.warn(f"Google says of deployed model {plan.id}: {outputs['status']}")
-
-
-def _over(running: StillRunning) -> str:
-    from infra.provider.operations import limit_of
-
-    return (
-        "you interrupted the wait"
-        if running.interrupted
-        else f"the wait of {limit_of(running.limit)} is over"
-    )
-
-
-def _unfinished(running: StillRunning, plan: Plan) -> str:
-    from infra.provider.operations import duration
-
-    stage = f" at stage {running.stage}" if running.stage else ""
-    more = "" if running.interrupted else (
-        f"To wait longer, raise deploy_request_timeout (now {plan.limit:.0f} s) in the stack file. "
-    )  # fmt: skip
-    return (
-        f"The deployment of model {plan.model.id} on endpoint {plan.endpoint.id} goes on at Google{stage}, "
-        f"{duration(running.seconds)} after it began, but {_over(running)}.\n"
-        f"  It may bill. Run `pulumi up` again to go on waiting, or `pulumi destroy` to end it. {more}\n"
-        f"  Operation: {running.operation}"
-    ).replace(". \n", ".\n")
-
-
-def _unanswered(plan: Plan, error: ApiError | None) -> str:
-    why = f" ({error.message})" if error else ""
-    return (
-        f"Google did not answer the request to deploy model {plan.model.id} on endpoint {plan.endpoint.id}{why}: "
-        "it may be under way, and bill.\n  Run `pulumi up` again: it looks first, and goes on with what is there."
-    )
-
-
-def _failed(ctx: Context, vertex: Vertex, plan: Plan, rollout: Rollout, failure: DeployFailed) -> str:
-    """The whole story of a failed deployment, after making sure that nothing of it is left."""
-    from infra.provider.logs import last_lines, log_filter
-    from infra.provider.operations import duration
-
-    error, ended = failure.error, failure.ended
-    kind = classify(error)
-    lines: list[str] = []
-    text = [
-        f"Vertex AI could not deploy model {plan.model.id} on endpoint {plan.endpoint.id}: {kind.value}.",
-        f"Google's answer: {error.status}: {redact(error.message)}",
-    ]
-    if ended is not None:
-        stage = f"Last stage: {ended.stage}, " if ended.stage else "It ended "
-        text.append(f"{stage}{duration(ended.seconds)} after the start (operation {failure.operation})")
-    if ended is not None and kind in (Kind.CONTAINER, Kind.TRANSIENT, Kind.INVALID):
-        project = str(rollout.endpoint.get("name", "")).split("/")[1:2] or [plan.endpoint.project]
-        lines = [redact(each) for each in last_lines(ctx, vertex, project[0], plan.endpoint.id, plan.id)]
-        if lines:
-            text.append("The container's last lines:")
-            text.extend(f"  | {line}" for line in lines)
-        else:
-            query = log_filter(plan.endpoint.id, plan.id).replace("'", "")
-            text.append(
-                f"The container's log: gcloud logging read '{query}' --project {plan.inputs['project']}"
-            )
-    advice = (
-        diagnose([*lines, error.message]) if kind in (Kind.CONTAINER, Kind.TRANSIENT, Kind.INVALID) else ""
-    )
-    text.append(advice or remedy(kind, error.message, plan.request))
-    text.append(_left_over(ctx, vertex, plan))
-    return "\n  ".join(text)
-
-
-def _left_over(ctx: Context, vertex: Vertex, plan: Plan) -> str:
-    """Makes sure that a failed deployment leaves nothing deployed, and says so."""
-    from infra.provider.operations import StillRunning
-    from infra.provider.rollout import undeploy
-
-    try:
-        undeploy(ctx, vertex, plan.endpoint_name, plan.id, None, vertex.pace.undeploy)
-        others: Json = vertex.get_endpoint(plan.endpoint_name) or {}
-    except (ApiError, Interrupted, StillRunning):
-        return f"Whether deployed model {plan.id} is left could not be found out; the next `pulumi up` looks again."
-    serving = ", ".join(str(model["id"]) for model in others.get("deployedModels", ()))
-    return "Nothing of it is deployed." + (f" Deployed model {serving} goes on serving." if serving else "")
 
 
 def _error(doing: str, id: str, request: Request, error: ApiError) -> ResourceError:

@@ -23,7 +23,7 @@ from infra.plugin import (
     contains_unknown,
 )
 from infra.plugin.resource import Properties
-from infra.provider import content
+from infra.provider import adoption, content
 from infra.provider.connect import Connector
 from infra.provider.failures import ApiError, Kind, Request, classify, redact, remedy
 from infra.provider.fields import Failures, known
@@ -132,7 +132,7 @@ class Model(Resource):
             read["artifactUri"] = live["artifactUri"]
         if spec and spec != _spec(inputs):
             read["containerSpec"] = spec
-        labels = _own_labels(live, inputs)
+        labels = adoption.own_labels(live, inputs)
         if labels != (inputs.get("labels") or {}):
             read["labels"] = labels
         outputs = _outputs(read, live)
@@ -199,8 +199,8 @@ class Model(Resource):
         try:
             live, adopted = self._ensure(ctx, vertex, inputs, name, full, operation)
             if id is None:
-                _must_be_ours(ctx, live, inputs)
-            live = _agree(vertex, live, inputs)
+                adoption.must_be_ours(ctx, live, inputs)
+            live = adoption.agree(vertex, live, inputs)
         except _Unfinished as e:
             raise PartialFailure(
                 e.id or full,
@@ -338,54 +338,6 @@ def _to_api(inputs: Properties) -> Json:
     if inputs.get("artifactUri"):
         model["artifactUri"] = inputs["artifactUri"]
     return model
-
-
-def _own_labels(live: Json, inputs: Mapping[str, Any]) -> dict[str, str]:
-    """The labels that are not Google's own."""
-    given = inputs.get("labels") or {}
-    return {k: v for k, v in (live.get("labels") or {}).items() if not k.startswith("goog-") or k in given}
-
-
-def _must_be_ours(ctx: Context, live: Json, inputs: Properties) -> None:
-    """A model is adopted only if an earlier run of this stack uploaded it: destroy will delete it."""
-    labels = live.get("labels") or {}
-    if any(labels.get(key) != value for key, value in stack_labels(ctx.project, ctx.stack).items()):
-        id = str(live["name"]).rpartition("/")[2]
-        raise ResourceError(
-            f"There is a model with the id {id} that this stack did not upload (its labels: {labels or 'none'}).\n"
-            f"  Give this one another modelId, or take that one over with "
-            f"`pulumi import vertexserving:index:Model {ctx.name} {live['name']}`."
-        )
-
-
-def _agree(vertex: Vertex, live: Json, inputs: Properties) -> Json:
-    """Makes display name and labels agree, after making sure that the rest, which is fixed, does."""
-    spec, token = content.container_from_api(live.get("containerSpec") or {})
-    wanted, found = _spec(inputs), dict(spec)
-    where = content.difference(wanted, found, "containerSpec") if spec else ""
-    if not where and token is not None and token != inputs.get("hfToken"):
-        where = "the Hugging Face token differs"
-    if not where and (live.get("artifactUri") or None) != (inputs.get("artifactUri") or None):
-        where = content.difference(inputs.get("artifactUri"), live.get("artifactUri"), "artifactUri")
-    if where:
-        name = live["name"]
-        id = name.rpartition("/")[2]
-        raise ResourceError(
-            f"There is another model with the id {id}: {redact(where, inputs.get('hfToken'), token)}.\n"
-            f"  Give this one another modelId, or, if nothing needs that one, run "
-            f"`gcloud ai models delete {id} --region {inputs['location']} --project {inputs['project']}`."
-        )
-    labels = {k: v for k, v in (live.get("labels") or {}).items() if k.startswith("goog-")}
-    labels.update(inputs.get("labels") or {})
-    changed: Json = {}
-    if live.get("displayName") != inputs["displayName"]:
-        changed["display_name"] = inputs["displayName"]
-    if (live.get("labels") or {}) != labels:
-        changed["labels"] = labels
-    if not changed:
-        return live
-    body = {"name": live["name"], "displayName": inputs["displayName"], "labels": labels}
-    return {**live, **vertex.update_model(body, list(changed))}
 
 
 def _under_way(vertex: Vertex, operation: str) -> bool:

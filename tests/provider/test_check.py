@@ -445,9 +445,8 @@ for kind, inputs in ((Model, MODEL), (Deployment, deployment(model)), (BucketDis
     resource.preview(Quiet(), checked.inputs)
     resource.preview_update(Quiet(), "id", {}, checked.inputs, checked.inputs)
     resource.schema()
-allowed = {"google", "google.protobuf", "google.rpc", "google.api"}
-google = [m for m in sys.modules if m.split(".")[0] == "google" and ".".join(m.split(".")[:2]) not in allowed]
-print(google + [m for m in sys.modules if m.split(".")[0] in ("requests", "pydantic", "pulumi")])
+heavy = ("google.cloud.", "google.auth", "google.api_core", "google.longrunning", "requests", "pydantic", "pulumi")
+print([module for module in sys.modules if module.startswith(heavy)])
 """
     root = Path(__file__).parents[2]
     done = subprocess.run(

@@ -1,0 +1,83 @@
+# `make up` serves a model on a Google Cloud that runs on this machine; `make help` lists the rest.
+# Nothing is installed outside of this folder: .venv holds the packages, .local the engine, the local cloud and its stack.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+# Read by the set-up and by the driver; see `make help`.
+export STACK_FILE CONTAINER PYTHON ENGINE
+
+setup := scripts/setup.sh
+python := .venv/bin/python
+driver := $(python) -m infra.local.stack
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  STACK_FILE=stacks/NAME.yaml   with up: the model to serve (default: the one that Pulumi.local.yaml names)"
+	@echo "  CONTAINER=simulated|vllm|URL  with up: what answers: a simulation, a real vLLM on the CPU, an OpenAI-compatible server"
+	@echo "  PYTHON=/path/to/python        the Python to set up with (3.11, 3.12 or 3.13)"
+	@echo "  ENGINE=path|installer|modules where Pulumi comes from: PATH, its official installer, Go modules (default: the first that works)"
+
+.PHONY: up down status env setup clean
+up: ## Sets up, deploys the local stack, asks the model one question
+	@$(setup)
+	@$(driver) up
+
+down: ## Destroys the local stack, shows that the local cloud is empty, stops it
+	@$(setup)
+	@$(driver) down
+
+status: ## What runs and what exists in the local cloud
+	@$(setup)
+	@$(driver) status
+
+env: ## Starts the local cloud and writes .local/env, for pulumi by hand: . .local/env && pulumi preview
+	@$(setup)
+	@$(driver) env
+
+setup: ## Only sets up: .venv and the Pulumi engine
+	@$(setup) --dev
+
+clean: ## Stops the local cloud and deletes .venv and .local
+	@if [ -x $(python) ]; then $(driver) stop; fi
+	@rm -rf .venv .local .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.PHONY: test test-fast test-vllm lint types format
+test: ## Sets up, runs every test
+	@$(setup) --dev
+	@$(python) -m pytest -n auto --dist loadgroup
+
+test-fast: ## The tests that need no engine
+	@$(setup) --dev --without-engine
+	@$(python) -m pytest -n auto -m "not engine and not slow"
+
+test-vllm: ## The simulated container against a real vLLM on the CPU (downloads 6 GB)
+	@$(setup) --dev
+	@$(python) -m infra.local.container.compare
+
+lint: ## Linter and formatting
+	@$(setup) --dev --without-engine
+	@$(python) -m ruff check
+	@$(python) -m ruff format --check
+
+types: ## Types, strictly
+	@$(setup) --dev --without-engine
+	@$(python) -m mypy
+
+format: ## Formats and fixes what the linter can
+	@$(setup) --dev --without-engine
+	@$(python) -m ruff check --fix
+	@$(python) -m ruff format
+
+.PHONY: benchmark lock
+benchmark: ## What our code costs in a warm pulumi preview
+	@$(setup) --dev
+	@$(python) benchmarks/preview.py
+
+lock: ## Resolves pyproject.toml into requirements.txt and requirements-dev.txt
+	@$(setup) --dev --without-engine
+	@scripts/lock.sh

@@ -1,0 +1,99 @@
+"""What a user is told about a deployment: how it went, why it failed, what goes on without us."""
+
+from __future__ import annotations
+
+from infra.plugin import Context
+from infra.plugin.resource import Properties
+from infra.provider.deployed import Plan
+from infra.provider.failures import ApiError, Kind, classify, diagnose, redact, remedy
+from infra.provider.logs import last_lines, log_filter
+from infra.provider.operations import Ended, StillRunning, duration, limit_of
+from infra.provider.rest import Json
+from infra.provider.retry import Interrupted
+from infra.provider.rollout import DeployFailed, Rollout, undeploy
+from infra.provider.vertex import Vertex
+
+
+def tell(ctx: Context, plan: Plan, ended: Ended | None, outputs: Properties, adopted: bool) -> None:
+    """The line that stays in the display."""
+    if ended is not None:
+        stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in ended.stages.items())
+        ctx.info(f"deployed as {plan.id} in {duration(ended.seconds)}{': ' + stages if stages else ''}")
+    elif adopted:
+        ctx.info(f"adopted deployed model {plan.id}, it was there already")
+    if outputs["status"]:
+        ctx.warn(f"Google says of deployed model {plan.id}: {outputs['status']}")
+
+
+def over(running: StillRunning) -> str:
+    """Why a wait ended before the operation did."""
+    return (
+        "you interrupted the wait"
+        if running.interrupted
+        else f"the wait of {limit_of(running.limit)} is over"
+    )
+
+
+def unfinished(running: StillRunning, plan: Plan) -> str:
+    """What is saved with a deployment that goes on at Google."""
+    stage = f" at stage {running.stage}" if running.stage else ""
+    more = "" if running.interrupted else (
+        f"To wait longer, raise deploy_request_timeout (now {plan.limit:.0f} s) in the stack file. "
+    )  # fmt: skip
+    return (
+        f"The deployment of model {plan.model.id} on endpoint {plan.endpoint.id} goes on at Google{stage}, "
+        f"{duration(running.seconds)} after it began, but {over(running)}.\n"
+        f"  It may bill. Run `pulumi up` again to go on waiting, or `pulumi destroy` to end it. {more}\n"
+        f"  Operation: {running.operation}"
+    ).replace(". \n", ".\n")
+
+
+def unanswered(plan: Plan, error: ApiError | None) -> str:
+    """What is saved when it is not known whether a deployment began."""
+    why = f" ({error.message})" if error else ""
+    return (
+        f"Google did not answer the request to deploy model {plan.model.id} on endpoint {plan.endpoint.id}{why}: "
+        "it may be under way, and bill.\n  Run `pulumi up` again: it looks first, and goes on with what is there."
+    )
+
+
+def failed(ctx: Context, vertex: Vertex, plan: Plan, rollout: Rollout, failure: DeployFailed) -> str:
+    """The whole story of a failed deployment, after making sure that nothing of it is left."""
+    error, ended = failure.error, failure.ended
+    kind = classify(error)
+    lines: list[str] = []
+    text = [
+        f"Vertex AI could not deploy model {plan.model.id} on endpoint {plan.endpoint.id}: {kind.value}.",
+        f"Google's answer: {error.status}: {redact(error.message)}",
+    ]
+    if ended is not None:
+        stage = f"Last stage: {ended.stage}, " if ended.stage else "It ended "
+        text.append(f"{stage}{duration(ended.seconds)} after the start (operation {failure.operation})")
+    if ended is not None and kind in (Kind.CONTAINER, Kind.TRANSIENT, Kind.INVALID):
+        project = str(rollout.endpoint.get("name", "")).split("/")[1:2] or [plan.endpoint.project]
+        lines = [redact(each) for each in last_lines(ctx, vertex, project[0], plan.endpoint.id, plan.id)]
+        if lines:
+            text.append("The container's last lines:")
+            text.extend(f"  | {line}" for line in lines)
+        else:
+            query = log_filter(plan.endpoint.id, plan.id).replace("'", "")
+            text.append(
+                f"The container's log: gcloud logging read '{query}' --project {plan.inputs['project']}"
+            )
+    advice = (
+        diagnose([*lines, error.message]) if kind in (Kind.CONTAINER, Kind.TRANSIENT, Kind.INVALID) else ""
+    )
+    text.append(advice or remedy(kind, error.message, plan.request))
+    text.append(_left_over(ctx, vertex, plan))
+    return "\n  ".join(text)
+
+
+def _left_over(ctx: Context, vertex: Vertex, plan: Plan) -> str:
+    """Makes sure that a failed deployment leaves nothing deployed, and says so."""
+    try:
+        undeploy(ctx, vertex, plan.endpoint_name, plan.id, None, vertex.pace.undeploy)
+        others: Json = vertex.get_endpoint(plan.endpoint_name) or {}
+    except (ApiError, Interrupted, StillRunning):
+        return f"Whether deployed model {plan.id} is left could not be found out; the next `pulumi up` looks again."
+    serving = ", ".join(str(model["id"]) for model in others.get("deployedModels", ()))
+    return "Nothing of it is deployed." + (f" Deployed model {serving} goes on serving." if serving else "")

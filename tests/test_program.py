@@ -1,0 +1,248 @@
+"""The program with mocks: what it exports, what it makes of settings, and that a wrong one registers nothing.
+
+Proves nothing about an engine; `tests/engine/test_program.py` does.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+from pulumi.runtime.config import set_all_config
+
+from infra import program
+from infra.recipes import endpoint_id
+from tests.components import conftest as mocked
+from tests.components.recording import Recorder, Run
+
+recorder = mocked.recorder
+run = mocked.run
+
+ROOT = Path(__file__).resolve().parents[1]
+LLAMA = "stacks/meta-llama-3.1-8b-instruct.l4x1.yaml"
+CONFIG = {
+    "gcp:project": "my-project",
+    "gcp:region": "us-central1",
+    "vertex-vllm:stackFile": LLAMA,
+    "vertex-vllm:hfToken": "hf_verySecretToken",
+    "vertex-vllm:labels": '{"owner": "me"}',
+}
+GET_BUCKET = "gcp:storage/getBucket:getBucket"
+
+
+@pytest.fixture(autouse=True)
+def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def exported(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the program exports, by name."""
+    found: dict[str, Any] = {}
+    monkeypatch.setattr(pulumi, "export", found.__setitem__)
+    return found
+
+
+def own(**changes: str) -> None:
+    """Configures keys of our namespace."""
+    set_all_config(
+        {**CONFIG, **{f"vertex-vllm:{key}": value for key, value in changes.items()}}, ["vertex-vllm:hfToken"]
+    )
+
+
+def result(exported: dict[str, Any], run: Run) -> dict[str, Any]:
+    """Runs the program and gives its exports with outputs resolved."""
+
+    def body() -> pulumi.Output[dict[str, Any]]:
+        program.run()
+        return pulumi.Output.all(**exported)
+
+    found: dict[str, Any] = run(body)
+    return found
+
+
+def test_exports(recorder: Recorder, exported: dict[str, Any], run: Run) -> None:
+    own()
+    found = result(exported, run)
+    name = "vllm-endpoint-id"
+    assert found.pop("curl").startswith(
+        f'curl -sS "https://us-central1-aiplatform.googleapis.com/v1beta1/{name}/chat/completions"'
+    )
+    assert found == {
+        "endpoint": name,
+        "deployed_model_id": "1234567890",
+        "model": "projects/123456789012/locations/us-central1/models/m-0123456789",
+        "openai_base_url": f"https://us-central1-aiplatform.googleapis.com/v1beta1/{name}",
+        "predict_url": f"https://us-central1-aiplatform.googleapis.com/v1/{name}:predict",
+        "dedicated_endpoint_dns": None,
+        "bucket": "vllm-artifacts-1234567",
+        "model_uri": "gs://vllm-artifacts-1234567/models",
+        "staging_uri": "gs://vllm-artifacts-1234567/staging",
+        "service_account": "vertex-vllm-local@my-project.iam.gserviceaccount.com",
+        "region": "us-central1",
+        "hourly_cost_usd": 1.1507,
+        "warnings": [],
+    }
+
+
+def test_labels_say_whose_and_what(recorder: Recorder, exported: dict[str, Any], run: Run) -> None:
+    own()
+    result(exported, run)
+    expected = {
+        "owner": "me",
+        "vertex-vllm-project": "vertex-vllm",
+        "vertex-vllm-stack": "local",
+        "vertex-vllm-model": "meta-llama-3-1-8b-instruct",
+    }
+    for kind in ("storage/bucket:Bucket", "AiEndpoint", "index:Model"):
+        assert recorder.one(kind).inputs["labels"] == expected
+
+
+def test_token_is_marked_as_secret(recorder: Recorder, exported: dict[str, Any], run: Run) -> None:
+    own()
+    result(exported, run)
+    token = recorder.one("index:Model").inputs["hfToken"]
+    assert token["value"] == "hf_verySecretToken"
+    others = [each for each in recorder.resources.values() if not each.type.endswith("index:Model")]
+    assert not [each for each in others if "hf_verySecretToken" in str(each)]
+
+
+def test_endpoint_id_is_the_stacks(recorder: Recorder, exported: dict[str, Any], run: Run) -> None:
+    own()
+    result(exported, run)
+    expected = endpoint_id("my-project", "us-central1", "vertex-vllm/local")
+    assert recorder.one("AiEndpoint").inputs["name"] == expected
+
+
+def test_dedicated_endpoint_has_an_id_and_urls_of_its_own(
+    recorder: Recorder, exported: dict[str, Any], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / LLAMA).read_text().replace("dedicated: false", "dedicated: true")
+    (tmp_path / "dedicated.yaml").write_text(text)
+    monkeypatch.setattr(program, "ROOT", tmp_path)
+    own(stackFile="dedicated.yaml")
+    found = result(exported, run)
+    number = endpoint_id("my-project", "us-central1", "vertex-vllm/local/dedicated")
+    assert recorder.one("AiEndpoint").inputs["name"] == number
+    dns = f"{number}.us-central1-123456789012.prediction.vertexai.goog"
+    assert found["dedicated_endpoint_dns"] == dns
+    assert found["openai_base_url"] == f"https://{dns}/v1beta1/vllm-endpoint-id"
+
+
+def test_buckets_that_the_stack_file_reads_are_granted(
+    recorder: Recorder, exported: dict[str, Any], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / LLAMA).read_text().replace("weights: huggingface", "weights: gs://weights/llama")
+    (tmp_path / "weights.yaml").write_text(
+        text.replace("vllm:\n", "vllm:\n  chat_template: gs://templates/x.jinja\n")
+    )
+    monkeypatch.setattr(program, "ROOT", tmp_path)
+    own(stackFile="weights.yaml")
+    result(exported, run)
+    granted = {each.inputs["bucket"] for each in recorder.of("BucketIAMMember")}
+    assert granted == {"vllm-artifacts-1234567", "weights", "templates"}
+    assert "hfToken" not in recorder.one("index:Model").inputs
+
+
+def test_existing_bucket_in_the_serving_region(
+    recorder: Recorder, exported: dict[str, Any], run: Run
+) -> None:
+    recorder.answers[GET_BUCKET] = lambda args: {**args, "location": "US-CENTRAL1"}
+    own(bucket="gs://mine")
+    assert result(exported, run)["bucket"] == "mine"
+    assert recorder.calls == [(GET_BUCKET, {"name": "mine"})]
+    assert recorder.of("storage/bucket:Bucket") == []
+
+
+def stopped(recorder: Recorder, run: Run) -> str:
+    """Runs a program that must stop; gives its one message and makes sure that nothing was registered."""
+    with pytest.raises(SystemExit) as caught:
+        run(program.run)
+    assert caught.value.code == 32
+    assert recorder.resources == {}
+    ((level, text),) = recorder.messages
+    assert level == "error"
+    return text
+
+
+def test_existing_bucket_in_another_region(recorder: Recorder, run: Run) -> None:
+    recorder.answers[GET_BUCKET] = lambda args: {**args, "location": "EUROPE-WEST4"}
+    own(bucket="mine")
+    assert stopped(recorder, run) == (
+        "Pulumi.local.yaml: vertex-vllm:bucket = 'mine': the bucket is in europe-west4, the model is served in "
+        "us-central1.\n"
+        "    fix: name a bucket in us-central1, or pulumi config rm vertex-vllm:bucket to have one made, or pulumi "
+        "config set gcp:region europe-west4"
+    )
+
+
+def test_existing_bucket_in_a_multi_region(recorder: Recorder, run: Run) -> None:
+    recorder.answers[GET_BUCKET] = lambda args: {**args, "location": "US"}
+    own(bucket="mine")
+    assert stopped(recorder, run) == (
+        "Pulumi.local.yaml: vertex-vllm:bucket = 'mine': the bucket is in us, the model is served in us-central1.\n"
+        "    fix: name a bucket in us-central1, or pulumi config rm vertex-vllm:bucket to have one made"
+    )
+
+
+def test_bucket_that_does_not_exist(recorder: Recorder, run: Run) -> None:
+    def answer(args: dict[str, Any]) -> dict[str, Any]:
+        raise RuntimeError(f"There is no bucket {args['name']!r}.\nmore")
+
+    recorder.answers[GET_BUCKET] = answer
+    own(bucket="mine")
+    assert stopped(recorder, run) == (
+        "Pulumi.local.yaml: vertex-vllm:bucket = 'mine': cannot be looked up: There is no bucket 'mine'.\n"
+        "    fix: name a bucket that exists and that you may read, or pulumi config rm vertex-vllm:bucket to have one "
+        "made"
+    )
+
+
+def test_bad_setting_registers_nothing(recorder: Recorder, run: Run) -> None:
+    own(grants="everything", bukcet="x")
+    text = stopped(recorder, run)
+    assert text.startswith("2 problems in Pulumi.local.yaml:\n")
+    assert recorder.calls == []
+
+
+def test_bad_stack_file_registers_nothing(recorder: Recorder, run: Run, tmp_path: Path) -> None:
+    own(stackFile="stacks/no-such.yaml")
+    assert "there is no such file" in stopped(recorder, run)
+
+
+def test_warnings_are_shown_and_exported(
+    recorder: Recorder, exported: dict[str, Any], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_CLOUD_URL", "http://127.0.0.1:8099")
+    own()
+    warning = "LOCAL_CLOUD_URL is set: stack local goes to http://127.0.0.1:8099"
+    assert result(exported, run)["warnings"] == [warning]
+    assert recorder.messages == [("warning", warning)]
+
+
+def test_the_program_imports_no_google_client() -> None:
+    code = (
+        "import sys, infra.program\n"
+        "heavy = ('google.cloud.', 'google.api_core', 'google.auth', 'vertexai', 'openai', 'starlette', 'uvicorn',"
+        " 'httpx', 'infra.local', 'infra.plugin')\n"
+        "print([name for name in sys.modules if name.startswith(heavy)])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_of_pulumi_gcp_only_what_is_used_is_imported() -> None:
+    code = (
+        "import sys, infra.program\n"
+        "import importlib.util as u\n"
+        "print(sorted({n.split('.')[1] for n, m in sys.modules.items() if n.startswith('pulumi_gcp.')"
+        " and type(m).__name__ == 'module' and n.count('.') == 2}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]", (
+        "pulumi_gcp's modules are loaded when a resource is made, not on import"
+    )
