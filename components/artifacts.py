@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import pulumi
@@ -117,9 +118,7 @@ class ArtifactBucket(pulumi.ComponentResource):
             gcp.storage.BucketIAMMember(
                 f"{name}-{weights_bucket}-{role_slug(READ_ROLE)}",
                 bucket=weights_bucket,
-                role=self.bucket.apply(
-                    lambda own, other=weights_bucket: OWN_READ_ROLE if own == other else READ_ROLE
-                ),
+                role=self.bucket.apply(partial(_role_for_weights, weights_bucket)),
                 member=args.member,
                 opts=child,
             )
@@ -128,3 +127,7 @@ class ArtifactBucket(pulumi.ComponentResource):
         self.register_outputs(
             {"bucket": self.bucket, "staging_uri": self.staging_uri, "model_uri": self.model_uri}
         )
+
+
+def _role_for_weights(weights_bucket: str, own_bucket: str) -> str:
+    return OWN_READ_ROLE if own_bucket == weights_bucket else READ_ROLE

@@ -93,7 +93,6 @@ class ServedModel(pulumi.ComponentResource):
                 account_id=args.account_id,
                 existing_email=args.existing_service_account,
                 grants=args.grants,
-                display_name=args.display_name,
             ),
             enabled,
         )

@@ -7,6 +7,7 @@ stack exports. Nothing is registered before every setting has been checked.
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -171,9 +172,9 @@ def _forget_failed_calls() -> None:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what a provider answered, without the SDK's wrapping."""
-    text = str(error).strip() or type(error).__name__
-    return text.rpartition(" failed: ")[2].splitlines()[0].strip()
+    """What a provider answered, on one line, without what SDK and engine put around it."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r"^invo\w+ (of )?gcp:\S+ (failed|returned an error)(: |$)", "", text)[:400]
 
 
 def _urls(checked: Settings, endpoint: str, dedicated_dns: str | None) -> EndpointUrls:

@@ -182,14 +182,18 @@ class _Parser(Values):
         )
         if value is None:
             raise self.error(key, ABSENT, "no stack file is chosen", remedy, near)
-        path = (self.root / value).resolve()
+        try:
+            path = (self.root / value).resolve()
+            exists = path.is_file()
+        except (OSError, RuntimeError, ValueError):  # too long, a loop of links, a character that no path has
+            raise self.error(key, value, "not a path", remedy, near) from None
         if not path.is_relative_to(self.root):
             raise self.error(
                 key, value, "outside the project: a stack file lies below Pulumi.yaml", remedy, near
             )
         if path.suffix not in (".yaml", ".yml"):
             raise self.error(key, value, "not a YAML file", remedy, near)
-        if not path.is_file():
+        if not exists:
             raise self.error(key, value, "there is no such file", remedy, near)
         return path.relative_to(self.root), load_stack_file(path)
 

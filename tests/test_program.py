@@ -191,12 +191,14 @@ def test_existing_bucket_in_a_multi_region(recorder: Recorder, run: Run) -> None
 
 def test_bucket_that_does_not_exist(recorder: Recorder, run: Run) -> None:
     def answer(args: dict[str, Any]) -> dict[str, Any]:
-        raise RuntimeError(f"There is no bucket {args['name']!r}.\nmore")
+        raise RuntimeError(
+            f"invocation of {GET_BUCKET} returned an error: 404:\n\t* no bucket {args['name']}"
+        )
 
     recorder.answers[GET_BUCKET] = answer
     own(bucket="mine")
     assert stopped(recorder, run) == (
-        "Pulumi.local.yaml: vertex-vllm:bucket = 'mine': cannot be looked up: There is no bucket 'mine'.\n"
+        "Pulumi.local.yaml: vertex-vllm:bucket = 'mine': cannot be looked up: 404: * no bucket mine\n"
         "    fix: name a bucket that exists and that you may read, or pulumi config rm vertex-vllm:bucket to have one "
         "made"
     )

@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from infra.recipes import catalog, nearest
 from infra.recipes.errors import StackError
-from infra.settings import RawSettings, Settings, parse
-from infra.values import KEYS, MAX_LABELS
+from infra.settings import Settings, parse
+from infra.values import KEYS, MAX_LABELS, RawSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 LLAMA = "stacks/meta-llama-3.1-8b-instruct.l4x1.yaml"
@@ -82,6 +84,15 @@ def choices(value: str, valid: Iterable[str]) -> str:
 SHIPPED = ("stacks/llama-3.2-1b.l4x1.yaml", LLAMA)
 USE_LLAMA = f"    fix: pulumi config set vertex-vllm:stackFile {LLAMA}"
 ENV = "    fix: run `. .local/env` in this shell first (`make up` writes that file)"
+
+
+def _json() -> st.SearchStrategy[Any]:
+    return st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=5,
+    )
+
 
 # (changed settings, environment, text after "Pulumi.dev.yaml: ")
 BAD: list[tuple[dict[str, str | None], dict[str, str], str]] = [
@@ -367,6 +378,32 @@ def test_bad_setting(
         read(root, changes, environment)
     assert str(caught.value) == f"Pulumi.dev.yaml: {text}"
     assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["stacks/" + "x" * 5000 + ".yaml", "stacks/a\0b.yaml", "stacks/loop.yaml"])
+def test_stack_file_that_is_no_path(root: Path, value: str) -> None:
+    (root / "stacks/loop.yaml").symlink_to(root / "stacks/loop.yaml")
+    with pytest.raises(StackError, match=r"vertex-vllm:stackFile = .*: not a path\."):
+        read(root, {"vertex-vllm:stackFile": value})
+
+
+_KEYS = [f"vertex-vllm:{key}" for key in KEYS] + ["gcp:project", "gcp:region", "gcp:vertexAiCustomEndpoint"]
+
+
+@given(
+    changes=st.dictionaries(
+        st.sampled_from(_KEYS) | st.text().map("vertex-vllm:{}".format),
+        st.text()
+        | st.sampled_from(["true", "{}", "[]", "null", "1e400", "-0", "gs://", "hf_"])
+        | _json().map(json.dumps),
+        max_size=4,
+    )
+)
+def test_whatever_is_configured_ends_in_settings_or_in_an_instruction(changes: dict[str, str]) -> None:
+    try:
+        read(ROOT, changes)
+    except StackError as error:
+        assert str(error).strip()
 
 
 def test_the_table_is_long() -> None:

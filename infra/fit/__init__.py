@@ -5,7 +5,8 @@ versions, kept as data in :mod:`infra.fit.versions`. Pure: no I/O, no Pulumi, no
 of what to do about a bad fit to its callers.
 """
 
+from infra.fit.gpus import gpu_of
 from infra.fit.predict import predict
 from infra.fit.types import Fit, Gpu, Options, Outcome, OutOfMemory
 
-__all__ = ["Fit", "Gpu", "Options", "OutOfMemory", "Outcome", "predict"]
+__all__ = ["Fit", "Gpu", "Options", "OutOfMemory", "Outcome", "gpu_of", "predict"]

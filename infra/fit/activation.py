@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from infra.fit.types import GIB, MIB, Gpu, Model, Options
-from infra.fit.versions import CUBLAS, CUBLAS_HOPPER, Era, key
+from infra.fit.versions import CUBLAS, CUBLAS_HOPPER, RESERVED, Era, key
 
 # torch sorts fewer than 128 rows with another algorithm that needs 12.5 instead of 9.5 units.
 _SMALL_SORT: Final = 12.5
@@ -98,7 +98,10 @@ def peak(model: Model, options: Options, gpu: Gpu, era: Era, run: Batch, size: i
     stages = _vision(model, run, size)
     stages.append(("layers", forward + cublas, 2 * run.tokens * inner / parallel * size))
     stages.append(("sampler", sampler + cublas, unit))
-    total = max(stage[1] for stage in stages) * era.activation_factor + era.resident * unit
+    total = max(stage[1] for stage in stages) + era.resident * unit
+    if era.reserved:
+        share, most = RESERVED
+        total += min(share * total, most * GIB)
     return Peak(total, tuple(stages))
 
 

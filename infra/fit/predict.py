@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from infra.fit import versions
 from infra.fit.activation import Batch, Peak, batch, peak
 from infra.fit.types import GIB, Fit, Gpu, Model, Options, Outcome, OutOfMemory
@@ -22,12 +24,30 @@ def kv_bytes_per_token(model: Model, options: Options, version: str) -> int:
     return 2 * layers * heads * arch.head_dim * size
 
 
+@dataclass(frozen=True)
+class _Account:
+    """One start-up with one length: the terms in GiB, the batch, what is left."""
+
+    run: Batch
+    weights: float
+    activation: float
+    outside: float
+    graphs: float
+    cache: float
+    tokens: int
+    oom: OutOfMemory | None
+
+    def serves(self, length: int) -> bool:
+        """Say whether a start-up with this length succeeds."""
+        return self.oom is None and self.tokens >= length
+
+
 def predict(model: Model, gpu: Gpu, options: Options, version: str) -> Fit:
     """Predict vLLM's start-up on one GPU of a machine.
 
     Args:
         model: the model card.
-        gpu: the GPU; all GPUs of the machine are alike.
+        gpu: the GPU (see :func:`infra.fit.gpu_of`); all GPUs of a machine are alike.
         options: vLLM options, ``tensor_parallel_size`` among them.
         version: the image's vLLM version.
 
@@ -36,55 +56,61 @@ def predict(model: Model, gpu: Gpu, options: Options, version: str) -> Fit:
     """
     cross = bool(model.architecture.cross_attention_layers)
     engine = versions.engine(version, gpu.capability, vision_cross_attention=cross)
-    era = versions.era(version, engine)
     length = options.max_model_len or model.architecture.max_position_embeddings
-    run = batch(model, options, version, engine, gpu, length)
-    size = element_bytes(model, options, version)
-    weights = weights_gib(model, options, version)
-    top = peak(model, options, gpu, era, run, size)
-    utilization = (
-        era.utilization if options.gpu_memory_utilization is None else options.gpu_memory_utilization
+    account = _account(model, gpu, options, version, engine, length)
+    return Fit(
+        outcome=_outcome(account, length),
+        version=version,
+        engine=engine,
+        total=gpu.total,
+        budget=gpu.total * _utilization(options, version, engine),
+        weights=account.weights,
+        activation=account.activation,
+        non_torch=account.outside,
+        graphs=account.graphs,
+        kv_cache=account.cache,
+        kv_bytes_per_token=kv_bytes_per_token(model, options, version),
+        kv_tokens=account.tokens,
+        block_size=options.block_size,
+        max_model_len=length,
+        max_num_seqs=account.run.sequences,
+        estimated_max_len=_longest(model, gpu, options, version, engine),
+        oom=account.oom,
     )
-    budget = gpu.total * utilization
-    parallel = options.tensor_parallel_size * options.pipeline_parallel_size
-    outside = versions.non_torch(version, engine, parallel, gpu.hopper_or_later)
+
+
+def _outcome(account: _Account, length: int) -> Outcome:
+    if account.oom is not None:
+        return Outcome.OUT_OF_MEMORY
+    if account.tokens <= 0:
+        return Outcome.NO_KV_CACHE
+    return Outcome.OK if account.tokens >= length else Outcome.KV_TOO_SMALL
+
+
+def _utilization(options: Options, version: str, engine: str) -> float:
+    if options.gpu_memory_utilization is not None:
+        return options.gpu_memory_utilization
+    return versions.era(version, engine).utilization
+
+
+def _account(model: Model, gpu: Gpu, options: Options, version: str, engine: str, length: int) -> _Account:
+    era = versions.era(version, engine)
+    run = batch(model, options, version, engine, gpu, length)
+    weights = weights_gib(model, options, version)
+    top = peak(model, options, gpu, era, run, element_bytes(model, options, version))
+    outside = versions.non_torch(version, engine, options.tensor_parallel_size, gpu.hopper_or_later)
     if era.device_charged:
         outside += versions.CONTEXT
     graphs = 0.0
     if era.graphs_charged and not options.enforce_eager:
         graphs = versions.GRAPHS_PER_LAYER * model.architecture.num_hidden_layers
     activation = top.total / GIB
-    cache = budget - weights - activation - outside - graphs
-    per_token = kv_bytes_per_token(model, options, version)
-    blocks = int(cache * GIB // (per_token * options.block_size)) if cache > 0 else 0
+    cache = gpu.total * _utilization(options, version, engine) - weights - activation - outside - graphs
+    block = kv_bytes_per_token(model, options, version) * options.block_size
+    blocks = int(cache * GIB // block) if cache > 0 else 0
     tokens = blocks * options.block_size
     oom = _out_of_memory(gpu, weights, outside, top)
-    outcome = Outcome.OK
-    if oom is not None:
-        outcome = Outcome.OUT_OF_MEMORY
-    elif tokens <= 0:
-        outcome = Outcome.NO_KV_CACHE
-    elif tokens < length:
-        outcome = Outcome.KV_TOO_SMALL
-    return Fit(
-        outcome=outcome,
-        version=version,
-        engine=engine,
-        total=gpu.total,
-        budget=budget,
-        weights=weights,
-        activation=activation,
-        non_torch=outside,
-        graphs=graphs,
-        kv_cache=cache,
-        kv_bytes_per_token=per_token,
-        kv_tokens=tokens,
-        block_size=options.block_size,
-        max_model_len=length,
-        max_num_seqs=run.sequences,
-        estimated_max_len=_longest(model, gpu, options, version, length, tokens, oom, run),
-        oom=oom,
-    )
+    return _Account(run, weights, activation, outside, graphs, cache, tokens, oom)
 
 
 def _out_of_memory(gpu: Gpu, weights: float, outside: float, top: Peak) -> OutOfMemory | None:
@@ -107,20 +133,16 @@ def _whole(free: float, tensor: float) -> float:
     return int(free / tensor) * tensor if tensor > 0 else 0.0
 
 
-def _longest(
-    model: Model,
-    gpu: Gpu,
-    options: Options,
-    version: str,
-    length: int,
-    tokens: int,
-    oom: OutOfMemory | None,
-    run: Batch,
-) -> int:
-    """Return the longest length that starts: the cache's tokens, and in V0 the shorter run's smaller peak counts."""
-    limit = model.architecture.max_position_embeddings
-    if oom is not None and run.tokens <= 2048:
-        return 0
-    if tokens >= length and oom is None:
-        return min(tokens, limit)
-    return min(tokens, limit)
+def _longest(model: Model, gpu: Gpu, options: Options, version: str, engine: str) -> int:
+    """Return the longest length that starts, all else unchanged; 0 when none does.
+
+    A longer length never leaves more cache (V0's start-up run grows with it), so halving finds it.
+    """
+    low, high = 0, model.architecture.max_position_embeddings
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _account(model, gpu, options, version, engine, middle).serves(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low

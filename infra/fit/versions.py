@@ -26,14 +26,14 @@ def key(version: str) -> Key:
 class Era:
     """One stretch of versions that account alike.
 
-    ``activation_factor`` scales the activation peak (reserved instead of allocated memory up to 0.6.3);
+    ``reserved`` charges what the allocator holds beyond the activation peak (up to 0.6.3: see :data:`RESERVED`);
     ``device_charged`` charges the CUDA context and everything else on the GPU; ``sampler`` is the peak of sampling in
     units of 4 bytes x sequences x vocabulary; ``triton_filter`` keeps 4 bytes x min(SMs, sequences) x vocabulary;
     ``graphs_charged`` takes CUDA graphs out of the budget; ``resident`` is sampler state that counts against it.
     """
 
     since: str
-    activation_factor: float = 1.0
+    reserved: bool = False
     device_charged: bool = False
     sampler: float = 9.5
     triton_filter: bool = False
@@ -43,7 +43,7 @@ class Era:
 
 
 V0_ERAS: Final = (
-    Era("0.0", activation_factor=1.1),
+    Era("0.0", reserved=True),
     Era("0.6.4", device_charged=True),
     Era("0.6.5"),
 )
@@ -60,6 +60,8 @@ V1_ERAS: Final = (
     Era("0.33.0", sampler=3.5, resident=1.031, graphs_charged=True, utilization=0.92),
 )
 
+# What torch reserves beyond its allocated peak: a tenth of it, 0.15 to 0.3 GiB in logs; so at most 0.3 GiB.
+RESERVED: Final = (0.1, 0.3)
 # Memory outside torch that start-up adds, GiB per GPU: medians of published logs.
 # (engine, first version, tensor parallel from, Hopper or later) -> GiB
 NON_TORCH: Final[tuple[tuple[str, str, int, bool | None, float], ...]] = (

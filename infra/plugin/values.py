@@ -100,7 +100,9 @@ def from_struct(struct: struct_pb2.Struct) -> dict[str, Any]:
     Raises:
         WireError: for an asset, an archive or a reference to a resource.
     """
-    return {key: _from_value(value, key) for key, value in struct.fields.items()}
+    # Sorted: the order of a message's map is arbitrary, and what is made of it should not change from run to
+    # run.
+    return {key: _from_value(value, key) for key, value in sorted(struct.fields.items())}
 
 
 def to_struct(properties: Mapping[str, Any]) -> struct_pb2.Struct:
@@ -136,7 +138,7 @@ def _from_value(value: struct_pb2.Value, path: str) -> Any:
 def _from_object(struct: struct_pb2.Struct, path: str) -> Any:
     fields = struct.fields
     if SIGNATURE_KEY not in fields:
-        return {key: _from_value(value, f"{path}.{key}") for key, value in fields.items()}
+        return {key: _from_value(value, f"{path}.{key}") for key, value in sorted(fields.items())}
     signature = fields[SIGNATURE_KEY].string_value
     if signature == SECRET_SIGNATURE:
         return _from_value(fields["value"], path)

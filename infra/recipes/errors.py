@@ -85,8 +85,8 @@ def _words(text: str) -> frozenset[str]:
 def nearest(value: object, choices: Iterable[str]) -> tuple[str, ...]:
     """Sort ``choices`` by likeness to ``value``, closest first; case and punctuation count little.
 
-    Likeness is that of the letters plus the share of common words (``8b`` is a word), plus a little where one holds
-    the other.
+    Likeness is that of the letters plus the share of common words (``8b`` is a word), plus a little where the choice
+    holds the value.
     """
     found = tuple(choices)
     if not isinstance(value, str) or not value:
@@ -98,7 +98,7 @@ def nearest(value: object, choices: Iterable[str]) -> tuple[str, ...]:
         if plain == wanted:
             return 4.0
         common = len(words & others) / len(words | others) if words | others else 0.0
-        inside = 0.5 if wanted and (wanted in plain or plain in wanted) else 0.0
+        inside = 0.5 if wanted and wanted in plain else 0.0
         return difflib.SequenceMatcher(None, wanted, plain, autojunk=False).ratio() + common + inside
 
     return tuple(sorted(found, key=lambda choice: -score(choice)))

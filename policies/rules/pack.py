@@ -44,7 +44,7 @@ def _policy(rule: Rule) -> Policy:
             type=args.resource_type, name=args.name, stack=args.urn.split(":")[2], props=args.props
         )
         for violation in rule.violations(resource, args.get_config()):
-            report(violation)
+            report(violation, None)
 
     return ResourceValidationPolicy(
         name=rule.name,

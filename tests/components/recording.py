@@ -85,7 +85,7 @@ class Monitor(mocks.MockMonitor):
         self.recorder = recorder
 
     def RegisterResource(self, request: Any) -> Any:
-        answer = super().RegisterResource(request)
+        answer = super().RegisterResource(request)  # type: ignore[no-untyped-call]
         if request.type != "pulumi:pulumi:Stack":
             below_stack = "pulumi:pulumi:Stack::" in request.parent or not request.parent
             self.recorder.resources[answer.urn] = Recorded(
@@ -103,7 +103,7 @@ class Monitor(mocks.MockMonitor):
     def RegisterResourceOutputs(self, request: Any) -> Any:
         if request.urn in self.recorder.resources:
             self.recorder.resources[request.urn].outputs = rpc.deserialize_properties(request.outputs)
-        return super().RegisterResourceOutputs(request)
+        return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]
 
 
 def _computed(args: mocks.MockResourceArgs) -> dict[str, Any]:

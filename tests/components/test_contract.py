@@ -78,6 +78,7 @@ def test_no_configuration_file_or_environment_is_read(name: str) -> None:
         "collections",
         "components",
         "dataclasses",
+        "functools",
         "infra",
         "pulumi",
         "pulumi_gcp",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from infra.recipes import ServingPlan, StackFile, UnknownModel, load_stack_file, plan
+from infra.recipes import ServingPlan, StackFile, UnknownModel, ValueProblem, load_stack_file, plan
 from infra.recipes import schema as schema_module
 from infra.recipes.arguments import chat_template_names, container_arguments, parse_arguments
 from infra.recipes.catalog import catalog
@@ -232,3 +232,39 @@ def test_nothing_heavy_is_imported() -> None:
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     modules = run.stdout.strip()
     assert modules == "[]"
+
+
+def test_code_of_the_repository_must_be_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    books = catalog()
+    card = books.model("Qwen/Qwen2.5-7B-Instruct").model_copy(update={"needs_remote_code": True})
+    monkeypatch.setitem(books._cards, card.id, card)
+    with pytest.raises(ValueProblem) as caught:
+        planned(f"model: {card.id}\n")
+    assert str(caught.value) == (
+        "stacks/a.yaml: vllm.trust_remote_code = false: Qwen/Qwen2.5-7B-Instruct runs Python code of its repository,"
+        " which vLLM refuses unless it is trusted.\n"
+        "    fix: below `vllm:` add trust_remote_code: true"
+    )
+    trusted = planned(f"model: {card.id}\nvllm: {{trust_remote_code: true}}\n")
+    assert "--trust-remote-code" in trusted.container.args
+    assert trusted.needs_token is False
+
+
+def test_a_chat_template_in_a_bucket_is_passed_with_a_warning() -> None:
+    served = planned(LLAMA + "vllm: {chat_template: 'gs://bucket/a.jinja'}\n")
+    assert served.container.args[-1] == "--chat-template=gs://bucket/a.jinja"
+    assert served.warnings == (
+        "vllm.chat_template: only Google's own images may read gs:// paths; vLLM itself cannot.",
+    )
+
+
+def test_optimized_images_and_scaling_without_room_warn() -> None:
+    image = "us-docker.pkg.dev/vertex-ai-restricted/vertex-vision-model-garden-dockers/pytorch-vllm-optimized-serve"
+    served = planned(
+        LLAMA
+        + f"container: {{image_uri: '{image}:20250121_0835_RC00'}}\n"
+        + "replicas: {autoscaling: [{metric_name:"
+        + " aiplatform.googleapis.com/prediction/online/cpu/utilization, target: 60}]}\n"
+    )
+    assert any("whose development has ended" in warning for warning in served.warnings)
+    assert any("nothing scales while min and max are both 1" in warning for warning in served.warnings)

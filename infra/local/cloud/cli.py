@@ -90,8 +90,8 @@ def _status(options: argparse.Namespace) -> int:
         return 0
     print(f"local cloud at {url}")
     existing = {name: items for name, items in state.items() if items}
-    if not existing:
-        print("  empty: nothing exists in it")
+    if not set(existing) - {"enabled services"}:
+        print("  empty: nothing exists in it that costs or grants anything")
     for name, items in existing.items():
         print(f"  {name}")
         for item in items if isinstance(items, list) else [items]:

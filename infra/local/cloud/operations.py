@@ -152,12 +152,13 @@ class Operations:
         Raises:
             GoogleError: NOT_FOUND.
         """
-        return view(self._record(name))
+        return view(self._visible(name))
 
     def list(self, parent: str, page_size: int = 0, page_token: str = "") -> Page:
         """One page of the operations directly under `parent` (a resource name)."""
         page = self._store.list(COLLECTION, f"{parent}/operations/", page_size, page_token)
-        return Page([view(record) for record in page.items], page.next_page_token)
+        shown = [view(record) for record in page.items if not record.get("forgotten")]
+        return Page(shown, page.next_page_token)
 
     def running(self, parent_prefix: str = "", kind: str = "") -> Sequence[Operation]:
         """Operations that have not ended, by prefix of their name and by kind."""
@@ -169,7 +170,7 @@ class Operations:
 
     async def wait(self, name: str, timeout: float) -> Json:
         """Answers when it is done or `timeout` seconds have passed, whichever is first; done or not."""
-        self._record(name)
+        self._visible(name)
         event = self._done.get(name)
         if event is not None:
             with contextlib.suppress(TimeoutError):
@@ -178,7 +179,7 @@ class Operations:
 
     async def cancel(self, name: str) -> None:
         """Asks it to stop: a cancellable one ends with error code 1; any other goes on, as the real ones do."""
-        record = self._record(name)
+        record = self._visible(name)
         if record["done"] or not self._kinds[record["kind"]].cancellable:
             return
         task = self._tasks.pop(name, None)
@@ -190,10 +191,9 @@ class Operations:
 
     def delete(self, name: str) -> None:
         """Forgets the record; it isn't cancelled by that."""
-        self._record(name)
+        record = self._visible(name)
         if name in self._tasks:
-            # Still at work: keep the record until its end, which then removes it.
-            record = self._record(name)
+            # Still at work: the record is hidden, and removed at the end.
             record["forgotten"] = True
             self._store.put(COLLECTION, name, record)
         else:
@@ -237,6 +237,12 @@ class Operations:
     def _record(self, name: str) -> Json:
         record = self._store.get(COLLECTION, name)
         if record is None:
+            raise not_found(f"The operation {name} could not be found.")
+        return record
+
+    def _visible(self, name: str) -> Json:
+        record = self._record(name)
+        if record.get("forgotten"):
             raise not_found(f"The operation {name} could not be found.")
         return record
 
@@ -346,7 +352,10 @@ class Operations:
         behaviour = self._kinds[self._record(name)["kind"]]
         if behaviour.on_failure is not None:
             on_failure = behaviour.on_failure
-            await self._run(name, lambda operation: on_failure(operation, error))
+            try:
+                await self._run(name, lambda operation: on_failure(operation, error))
+            except Exception:
+                _log.exception("operation %s could not be undone", name)
         self._end(name, {"error": error.status()}, behaviour.failed_stage)
 
 

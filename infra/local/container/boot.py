@@ -15,7 +15,7 @@ from infra.local.container.arguments import ArgumentsRefused, Options, parse
 from infra.local.container.contract import ContainerRequest, LogLine, ObjectReader
 from infra.local.container.dialect import dialect
 from infra.local.container.engine import Engine
-from infra.local.container.hardware import gpu_of
+from infra.local.container.hardware import container_gpu
 from infra.local.container.hub import ModelUnavailable, find_model
 from infra.local.container.images import vllm_version
 from infra.local.container.launch import Launch, LaunchFailed, plan_launch
@@ -31,13 +31,17 @@ _DEFAULT_PORT: Final = 8000
 
 
 class StartFailed(Exception):
-    """vLLM ends: ``kind`` and ``text`` are the last line of its traceback."""
+    """vLLM ends: ``kind`` and ``text`` are the last line of its traceback, ``before`` the lines that come first.
 
-    def __init__(self, kind: str, text: str, *before: str) -> None:
+    ``in_engine`` says that V1's engine process failed, which its server repeats in words of its own.
+    """
+
+    def __init__(self, kind: str, text: str, *before: str, in_engine: bool = False) -> None:
         super().__init__(text)
         self.kind = kind
         self.text = text
         self.before = before
+        self.in_engine = in_engine
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def boot(request: ContainerRequest, objects: ObjectReader | None) -> Boot:
         for line in failed.before:
             log.error(line)
         log.traceback(failed.kind, failed.text)
-        if fit_wrapper(log, failed):
+        if failed.in_engine and log.dialect.since("0.8.4"):
             log.error("RuntimeError: Engine core initialization failed. See root cause above.")
         return Boot(log.result(), None, EXITED)
     problem = _unreachable(request, options, engine)
@@ -89,11 +93,6 @@ def boot(request: ContainerRequest, objects: ObjectReader | None) -> Boot:
         log.warning("launcher.py", problem)
         return Boot(log.result(), None, NEVER_READY, fit)
     return Boot(log.result(), engine, "", fit)
-
-
-def fit_wrapper(log: lines.Log, failed: StartFailed) -> bool:
-    """Say whether V1 repeats the failure with its wrapper line (0.8.4 and later, failures inside the engine)."""
-    return log.dialect.since("0.8.4") and failed.kind in ("torch.OutOfMemoryError",)
 
 
 def _start(
@@ -106,7 +105,7 @@ def _start(
     except ModelUnavailable as missing:
         raise StartFailed(missing.kind, missing.text, *missing.before) from None
     card = source.card
-    gpu = gpu_of(request)
+    gpu = container_gpu(request)
     length = checks.length(card, options, request.env)
     for problem in checks.problems(card, options, request, gpu, log):
         raise StartFailed(problem.kind, problem.text)
@@ -146,12 +145,14 @@ def fit_options(options: Options, launch: Launch, length: int) -> FitOptions:
 
 def _memory(fit: Fit, options: Options, log: lines.Log, gpu: Gpu) -> None:
     """Write what the memory allows, up to the failure if there is one."""
-    oom = fit.oom
+    oom, in_engine = fit.oom, fit.engine == "V1"
+    # torch 2.5 renamed the class; vLLM 0.6.2 and 0.6.3 come with torch 2.4.
+    out = "torch.OutOfMemoryError" if log.dialect.since("0.6.4") else "torch.cuda.OutOfMemoryError"
     if oom is not None and oom.stage == "load":
-        raise StartFailed("torch.OutOfMemoryError", failures.out_of_memory(fit, gpu, log.dialect))
+        raise StartFailed(out, failures.out_of_memory(fit, gpu), in_engine=in_engine)
     lines.loading(log, options.model, fit.weights)
     if oom is not None:
-        raise StartFailed("torch.OutOfMemoryError", failures.out_of_memory(fit, gpu, log.dialect))
+        raise StartFailed(out, failures.out_of_memory(fit, gpu), in_engine=in_engine)
     utilization = fit.budget / fit.total
     if fit.engine == "V0":
         lines.profiled_v0(
@@ -162,7 +163,7 @@ def _memory(fit: Fit, options: Options, log: lines.Log, gpu: Gpu) -> None:
         lines.cache_v0(log, fit.kv_tokens // fit.block_size, swap, fit.max_model_len, fit.block_size)
     text = failures.cache(fit, log.dialect)
     if text is not None:
-        raise StartFailed("ValueError", text)
+        raise StartFailed("ValueError", text, in_engine=in_engine)
     if fit.engine == "V1":
         lines.cache_v1(log, fit.kv_cache, fit.kv_tokens, fit.max_model_len)
     if not options.on("enforce_eager"):
@@ -220,6 +221,8 @@ def _engine(
         multimodal=card.multimodal,
         lora=options.on("enable_lora"),
         auto_tools=options.on("enable_auto_tool_choice"),
+        # The flag is new in 0.11: before, every template was taken.
+        distrusts_templates=log.dialect.since("0.11.0") and not options.on("trust_request_chat_template"),
         response_role=options.text("response_role") or "assistant",
         api_keys=keys,
         image_limit=checks.image_limit(options),

@@ -29,6 +29,7 @@ class Engine:
     multimodal: bool
     lora: bool
     auto_tools: bool
+    distrusts_templates: bool = False
     response_role: str = "assistant"
     api_keys: tuple[str, ...] = ()
     image_limit: int = 1

@@ -6,8 +6,8 @@ from infra.fit import Fit, Gpu, Outcome
 from infra.local.container.dialect import Dialect
 
 
-def out_of_memory(fit: Fit, gpu: Gpu, dialect: Dialect) -> str:
-    """Return PyTorch's out-of-memory text; the class is torch.OutOfMemoryError (torch 2.5) or torch.cuda's before."""
+def out_of_memory(fit: Fit, gpu: Gpu) -> str:
+    """Return PyTorch's out-of-memory text with the computed numbers."""
     oom = fit.oom
     assert oom is not None
     return (
@@ -24,32 +24,41 @@ def _size(gib: float) -> str:
     return f"{gib:.2f} GiB" if gib >= 1 else f"{gib * 1024:.2f} MiB"
 
 
+_MORE = " See https://docs.vllm.ai/en/latest/configuration/conserving_memory/ for more details."
+
+
 def cache(fit: Fit, dialect: Dialect) -> str | None:
     """Return why the KV cache does not suffice, in V0's or V1's words, or None."""
+    more = _MORE if dialect.since("0.14.0") else ""
+    try_more = "Try increasing `gpu_memory_utilization`"
     if fit.outcome is Outcome.NO_KV_CACHE:
-        return (
-            "No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when initializing the "
-            "engine."
-        )
+        cpu = " (this flag also controls CPU memory reservation on the CPU backend, despite its name)"
+        aside = cpu if dialect.since("0.32.0") else ""
+        text = f"No available memory for the cache blocks. {try_more} when initializing the engine{aside}."
+        return text + more
     if fit.outcome is not Outcome.KV_TOO_SMALL:
         return None
     if fit.engine == "V0":
         return (
             f"The model's max seq len ({fit.max_model_len}) is larger than the maximum number of tokens that can be "
-            f"stored in KV cache ({fit.kv_tokens}). Try increasing `gpu_memory_utilization` or decreasing "
-            "`max_model_len` when initializing the engine."
+            f"stored in KV cache ({fit.kv_tokens}). {try_more} or decreasing `max_model_len` when initializing the "
+            "engine."
         )
-    estimate = ""
-    if dialect.since("0.9.1"):
-        estimate = (
-            f"Based on the available memory, the estimated maximum model length is {fit.estimated_max_len}."
-        )
-    elif dialect.since("0.8.4"):
-        estimate = "Based on the available memory,"
     models = "model's" if dialect.since("0.22.0") else "models's"
+    aside = " (which also controls CPU memory on the CPU backend)" if dialect.since("0.32.0") else ""
     return (
         f"To serve at least one request with the {models} max seq len ({fit.max_model_len}), ({fit.kv_needed:.2f} GiB "
-        f"KV cache is needed, which is larger than the available KV cache memory ({fit.kv_cache:.2f} GiB). "
-        f"{estimate} Try increasing `gpu_memory_utilization` or decreasing `max_model_len` when initializing the "
-        "engine."
+        f"KV cache is needed, which is larger than the available KV cache memory ({fit.kv_cache:.2f} GiB)."
+        f"{_estimate(fit, dialect)} {try_more}{aside} or decreasing `max_model_len` when initializing the engine.{more}"
     )
+
+
+def _estimate(fit: Fit, dialect: Dialect) -> str:
+    """Return the estimated length as the version prints it: 0.8.4 to 0.9.0 forget the number."""
+    if not dialect.since("0.8.4"):
+        return ""
+    if not dialect.since("0.9.1"):
+        return " Based on the available memory, "
+    if fit.estimated_max_len <= 0:
+        return " "
+    return f" Based on the available memory, the estimated maximum model length is {fit.estimated_max_len}."

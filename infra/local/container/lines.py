@@ -7,11 +7,17 @@ is level, time of the simulation and module. Tracebacks are cut to their first a
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Final
 
 from infra.local.container.arguments import Options
 from infra.local.container.contract import LogLine
 from infra.local.container.dialect import Dialect
 from infra.local.container.launch import Launch
+
+# Modules whose lines come from the server's process; newer versions name the process in front of each line.
+_SERVER_MODULES: Final = frozenset({"api_server.py", "cli_args.py", "launcher.py", "entry.py"})
+# How fast weights come from a machine's disk, for the seconds in a log line; nothing is measured here.
+_DISK_GIB_PER_SECOND: Final = 1.5
 
 
 class Log:
@@ -49,7 +55,10 @@ class Log:
     def _write(self, level: str, module: str, text: str) -> None:
         stamp = datetime.now(UTC).strftime("%m-%d %H:%M:%S")
         place = f"[{module}]" if self.dialect.since("0.8.0") else f"{module}]"
-        self.lines += [LogLine(level, f"{level} {stamp} {place} {line}") for line in text.splitlines()]
+        owner = ""
+        if self.dialect.since("0.10.2"):
+            owner = "(APIServer pid=1) " if module in _SERVER_MODULES else "(EngineCore pid=132) "
+        self.lines += [LogLine(level, f"{owner}{level} {stamp} {place} {line}") for line in text.splitlines()]
 
 
 def banner(log: Log, launch: Launch, options: Options) -> None:
@@ -82,11 +91,14 @@ def engine_config(log: Log, engine: str, model: str, dtype: str, length: int, op
 
 
 def loading(log: Log, model: str, gib: float) -> None:
-    """Write what loading the weights took, in GiB (called GB before 0.8)."""
+    """Write what loading the weights took, in GiB (called GB up to 0.8.1)."""
     log.info("model_runner.py", f"Starting to load model {model}...")
-    if log.dialect.since("0.8.0"):
-        unit = f"{gib:.4f}" if not log.dialect.since("0.10.0") else f"{gib:.2f}"
-        log.info("gpu_model_runner.py", f"Model loading took {unit} GiB and {gib / 1.5:.6f} seconds")
+    seconds = gib / _DISK_GIB_PER_SECOND
+    if log.dialect.since("0.14.0"):
+        log.info("gpu_model_runner.py", f"Model loading took {gib:.2f} GiB memory and {seconds:.6f} seconds")
+    elif log.dialect.since("0.8.0"):
+        unit = "GiB" if log.dialect.since("0.8.2") else "GB"
+        log.info("gpu_model_runner.py", f"Model loading took {gib:.4f} {unit} and {seconds:.6f} seconds")
     else:
         log.info("model_runner.py", f"Loading model weights took {gib:.4f} GB")
 
@@ -117,12 +129,16 @@ def cache_v0(log: Log, blocks: int, swap_blocks: int, length: int, block_size: i
 
 
 def cache_v1(log: Log, kv: float, tokens: int, length: int) -> None:
-    """Write V1's cache lines."""
+    """Write V1's cache lines; one line for tokens and concurrency from 0.28 on."""
     if log.dialect.since("0.9.1"):
         log.info("gpu_worker.py", f"Available KV cache memory: {kv:.2f} GiB")
-    log.info("kv_cache_utils.py", f"GPU KV cache size: {tokens:,} tokens")
-    ratio = tokens / length
-    log.info("kv_cache_utils.py", f"Maximum concurrency for {length:,} tokens per request: {ratio:.2f}x")
+    size = f"GPU KV cache size: {tokens:,} tokens"
+    ratio = f"Maximum concurrency for {length:,} tokens per request: {tokens / length:.2f}x"
+    if log.dialect.since("0.28.0"):
+        log.info("kv_cache_utils.py", f"{size}, {ratio}")
+    else:
+        log.info("kv_cache_utils.py", size)
+        log.info("kv_cache_utils.py", ratio)
 
 
 def graphs(log: Log, gib: float) -> None:
@@ -130,15 +146,24 @@ def graphs(log: Log, gib: float) -> None:
     if not log.dialect.since("0.8.0"):
         text = "Capturing cudagraphs for decoding. This may lead to unexpected consequences if the model is not static."
         log.info("model_runner.py", text)
-    log.info("model_runner.py", f"Graph capturing finished in 20 secs, took {gib:.2f} GiB")
+    took = f", took {gib:.2f} GiB" if log.dialect.since("0.7.0") else "."
+    log.info("model_runner.py", f"Graph capturing finished in 20 secs{took}")
 
 
 def serving(log: Log, routes: tuple[tuple[str, str], ...], host: str, port: int) -> None:
     """Write the routes and uvicorn's lines, the last of a good start."""
+    address = f"http://{host}:{port}"
+    if log.dialect.since("0.20.0"):
+        log.info("entry.py", f"Starting vLLM server on {address}")
+    elif log.dialect.since("0.9.0"):
+        log.info("api_server.py", f"Starting vLLM API server 0 on {address}")
+    elif log.dialect.since("0.7.3"):
+        log.info("api_server.py", f"Starting vLLM API server on {address}")
     log.info("launcher.py", "Available routes are:")
     for path, methods in routes:
         log.info("launcher.py", f"Route: {path}, Methods: {methods}")
     log.plain("INFO:     Started server process [1]")
     log.plain("INFO:     Waiting for application startup.")
     log.plain("INFO:     Application startup complete.")
-    log.plain(f"INFO:     Uvicorn running on http://{host}:{port} (Press CTRL+C to quit)")
+    if not log.dialect.since("0.7.3"):
+        log.plain(f"INFO:     Uvicorn running on {address} (Press CTRL+C to quit)")

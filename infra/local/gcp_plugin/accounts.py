@@ -65,8 +65,7 @@ class Account(GcpResource):
             if not e.repeated and not inputs.get("createIgnoreAlreadyExists"):
                 raise e.because(
                     f"Choose another account_id, take it over with `pulumi import {self.token} {ctx.name} "
-                    f"{name}`, "
-                    "or set create_ignore_already_exists."
+                    f"{name}`, or set create_ignore_already_exists."
                 ) from e
         with self.exists(name, inputs):
             account = self._wait_until_visible(ctx, name)

@@ -115,8 +115,7 @@ class GcpResource(Resource):
         if policy == "PREVENT":
             raise ResourceError(
                 f"{id} has deletion_policy PREVENT. To delete it, set deletion_policy to DELETE, run "
-                "`pulumi up`, "
-                "then delete it."
+                "`pulumi up`, then delete it."
             )
         if policy != "ABANDON":
             self.remove(ctx, id, state)
@@ -139,7 +138,7 @@ class GcpResource(Resource):
     def find(
         self, ctx: Context, id: str, state: Properties, inputs: Properties
     ) -> tuple[str, Properties, Properties] | None:
-        """The live resource, or None: its id, its outputs, and its inputs as far as the service keeps them."""
+        """The live resource: its id, outputs, and the inputs that the service keeps; or None."""
         raise NotImplementedError
 
     def remove(self, ctx: Context, id: str, state: Properties) -> None:

@@ -52,7 +52,7 @@ class Bucket(GcpResource):
             computed=True,
             same=lambda old, new: old.get("retentionDurationSeconds") == new.get("retentionDurationSeconds"),
         ),
-        Property("lifecycleRules", kind="array"),
+        Property("lifecycleRules", kind="array", same=lifecycle.same),
         DELETION_POLICY,
     )
     computed: ClassVar[Mapping[str, str]] = {
@@ -111,8 +111,7 @@ class Bucket(GcpResource):
             if not e.repeated:
                 raise e.because(
                     "Bucket names are unique in the world: choose another name, or, if the bucket is "
-                    "yours, take it "
-                    f"over with `pulumi import {self.token} {ctx.name} {name}`."
+                    f"yours, take it over with `pulumi import {self.token} {ctx.name} {name}`."
                 ) from e
         with self.exists(name, inputs):
             bucket = get_bucket(self.gcp, ctx, name)
@@ -173,10 +172,8 @@ class Bucket(GcpResource):
             if not force:
                 raise ResourceError(
                     f"The bucket {name} still has objects, such as {items[0]['name']!r}, and is kept. "
-                    "Delete them "
-                    f"(`gcloud storage rm -r gs://{name}/**`), or set force_destroy=True and run `pulumi "
-                    "up` first, "
-                    "which lets a destroy delete them."
+                    f"Delete them (`gcloud storage rm -r gs://{name}/**`), or set force_destroy=True and "
+                    "run `pulumi up` first, which lets a destroy delete them."
                 )
             ctx.status(f"deleting {len(items)} objects")
             for item in items:
@@ -196,7 +193,8 @@ class Bucket(GcpResource):
 
     def _outputs(self, inputs: Properties, bucket: Json) -> Properties:
         labels = self.label_outputs(inputs, bucket.get("labels") or {})
-        return self.all_outputs({**inputs, **_values(bucket), **labels, **_facts(bucket)})
+        soft_delete = {"softDeletePolicy": _soft_delete(bucket)}
+        return self.all_outputs({**inputs, **_values(bucket), **labels, **soft_delete, **_facts(bucket)})
 
 
 class GetBucket(Function):
@@ -240,7 +238,7 @@ class GetBucket(Function):
             "requesterPays": bool(bucket.get("billing", {}).get("requesterPays")),
             "rpo": bucket.get("rpo", ""),
             "versionings": [values["versioning"]],
-            "softDeletePolicies": [values["softDeletePolicy"]] if values["softDeletePolicy"] else [],
+            "softDeletePolicies": [each for each in [_soft_delete(bucket)] if each],
             "lifecycleRules": values["lifecycleRules"],
             **{key: [] for key in _LISTS_WITHOUT_ENTRIES},
             **_facts(bucket),
@@ -286,7 +284,7 @@ def _settings(inputs: Properties) -> Json:
 def _values(bucket: Json) -> Properties:
     """The input properties that the service keeps, as the live bucket has them."""
     iam = bucket.get("iamConfiguration") or {}
-    soft_delete = bucket.get("softDeletePolicy")
+    soft_delete = _soft_delete(bucket)
     return {
         "name": bucket["name"],
         "location": bucket["location"],
@@ -295,12 +293,17 @@ def _values(bucket: Json) -> Properties:
         "uniformBucketLevelAccess": bool((iam.get("uniformBucketLevelAccess") or {}).get("enabled")),
         "publicAccessPrevention": iam.get("publicAccessPrevention", "inherited"),
         "versioning": {"enabled": bool((bucket.get("versioning") or {}).get("enabled"))},
-        "softDeletePolicy": _soft_delete(soft_delete) if soft_delete else None,
+        "softDeletePolicy": {"retentionDurationSeconds": soft_delete["retentionDurationSeconds"]}
+        if soft_delete
+        else None,
         "lifecycleRules": lifecycle.from_api((bucket.get("lifecycle") or {}).get("rule") or []),
     }
 
 
-def _soft_delete(policy: Json) -> Properties:
+def _soft_delete(bucket: Json) -> Properties | None:
+    policy = bucket.get("softDeletePolicy")
+    if not policy:
+        return None
     result: Properties = {"retentionDurationSeconds": int(policy.get("retentionDurationSeconds", 0))}
     if policy.get("effectiveTime"):
         result["effectiveTime"] = policy["effectiveTime"]

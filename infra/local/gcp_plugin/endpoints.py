@@ -86,8 +86,7 @@ class AiEndpoint(GcpResource):
             if not e.repeated:
                 raise e.because(
                     "Choose another name (the endpoint's id), or, if the endpoint is yours, take it over "
-                    "with "
-                    f"`pulumi import {self.token} {ctx.name} {name}`."
+                    f"with `pulumi import {self.token} {ctx.name} {name}`."
                 ) from e
             operation = {"done": True}  # an earlier attempt went through; its answer was lost
         with self.exists(name, inputs):
@@ -154,8 +153,7 @@ class AiEndpoint(GcpResource):
             if e.status == 400:
                 raise e.because(
                     "An endpoint can be deleted only when no model is deployed on it: undeploy what the "
-                    "message "
-                    "names, then try again."
+                    "message names, then try again."
                 ) from e
             raise
         wait(self.gcp.rest, ctx, API, operation, f"deleting {id}")

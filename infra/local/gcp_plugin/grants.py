@@ -164,9 +164,8 @@ class Grant(GcpResource):
             delay = min(delay * 2, LONGEST_DELAY_SECONDS)
         raise ResourceError(
             f"The policy of {target} was written, but the change was not seen in {ATTEMPTS} reads. Somebody "
-            "else "
-            "may be writing the same policy (an authoritative IAM policy or binding?); stop that and try "
-            "again."
+            "else may be writing the same policy (an authoritative IAM policy or binding?); stop that and "
+            "try again."
         )
 
     def _outputs(self, inputs: Properties, target: str, policy: Json) -> Properties:

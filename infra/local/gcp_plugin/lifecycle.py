@@ -71,6 +71,11 @@ def from_api(rules: Sequence[Json]) -> list[Json]:
     ]
 
 
+def same(old: Sequence[Json], new: Sequence[Json]) -> bool:
+    """Whether two lists of rules mean the same."""
+    return to_api(old) == to_api(new)
+
+
 def _condition_to_api(condition: Json) -> Json:
     result = {
         field: condition[name] for name, field, _ in _CONDITION_FIELDS if condition.get(name) is not None

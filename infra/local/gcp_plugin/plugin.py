@@ -24,8 +24,7 @@ version.
 
 ABOUT: Final = (
     "This is the local stand-in of the gcp plugin; the official plugin has them all. Use the official one "
-    "with a "
-    "real project, or add the type in infra/local/gcp_plugin."
+    "with a real project, or add the type in infra/local/gcp_plugin."
 )
 RESOURCES: Final = (Account, AiEndpoint, Bucket, BucketIAMMember, IAMMember, Service)
 FUNCTIONS: Final = (GetBucket,)

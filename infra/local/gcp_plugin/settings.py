@@ -57,10 +57,9 @@ class Settings:
             return self.endpoints[api]
         setting, variable = APIS[api]
         raise ResourceError(
-            f"There is no endpoint for {api}: neither the setting gcp:{setting} nor {variable} is set. "
-            "This is the local stand-in of the gcp plugin, which only talks to the local Google Cloud: "
-            "run `. .local/env` in the project's root, which sets them. To deploy to Google Cloud itself, "
-            "use a "
+            f"There is no endpoint for {api}: neither the setting gcp:{setting} nor {variable} is set. This "
+            "is the local stand-in of the gcp plugin, which only talks to the local Google Cloud: run `. "
+            ".local/env` in the project's root, which sets them. To deploy to Google Cloud itself, use a "
             "PULUMI_HOME of your own, where the official plugin is installed (`pulumi plugin install "
             "resource gcp`)."
         )
@@ -95,6 +94,8 @@ def _default_labels(config: Mapping[str, str]) -> dict[str, str]:
     try:
         labels = json.loads(config.get("defaultLabels") or "{}")
     except ValueError:
-        raise ResourceError("gcp:defaultLabels is not a JSON object of texts") from None
+        labels = None
+    if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+        raise ResourceError('gcp:defaultLabels is not a JSON object of texts, such as {"team": "ml"}')
     attribution = config.get("addPulumiAttributionLabel", "true") != "false"
     return {**labels, **(ATTRIBUTION_LABEL if attribution else {})}

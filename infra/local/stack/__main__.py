@@ -15,7 +15,7 @@ from infra.local.engine.environment import PYTHON
 from infra.local.engine.pulumi import Engine, installed_engine
 from infra.local.engine.steps import LOCAL, ROOT, Problem, only_one
 from infra.local.gcp_plugin.install import install as install_gcp_plugin
-from infra.local.stack import environment, report, server
+from infra.local.stack import environment, recovery, report, server
 from infra.local.stack.report import out, say
 from infra.local.stack.runs import Interrupted, Stack
 
@@ -47,7 +47,8 @@ def up() -> None:
     begun = time.monotonic()
     stack_file = chosen_stack_file(os.environ.get("STACK_FILE") or "")
     stack, cloud = _prepare(stack_file, os.environ.get("CONTAINER") or "simulated")
-    refresh = stack.heal()
+    _recover(stack, cloud)
+    refresh = False
     if stack.resources() and not report.billable(cloud.state()):
         say("the local cloud has lost what the stack made: the stack is refreshed first")
         refresh = True
@@ -66,9 +67,12 @@ def down() -> None:
         return
     running = server.find()
     stack, cloud = _prepare(None, running.container if running else "simulated")
-    if stack.heal():
-        # What was being created when a run was killed may exist without being in the state: a refresh finds out.
-        stack.refresh()
+    if _recover(stack, cloud):
+        say("what that run had begun is finished first, so that nothing of it is forgotten")
+        try:
+            stack.up(refresh=False)
+        except Problem as problem:
+            say(f"{problem}\nThe rest is destroyed all the same.")
     if stack.resources():
         stack.destroy()
     else:
@@ -140,6 +144,18 @@ def _prepare(stack_file: str | None, container: str) -> tuple[Stack, server.Serv
     stack = Stack(engine, env, environment.BACKEND, say)
     stack.select()
     return stack, cloud
+
+
+def _recover(stack: Stack, cloud: server.Server) -> bool:
+    """Makes the state whole after a killed run; whether something may exist that only a deployment finds again."""
+    stack.unlock()
+    pending = stack.pending()
+    if not pending:
+        return False
+    names = [operation["resource"]["urn"].rpartition("::")[2] for operation in pending]
+    say(f"an earlier run was killed while it worked on {', '.join(names)}; the stack is read back first")
+    stack.recover(recovery.created(pending, cloud.exists))
+    return recovery.needs_a_deployment(pending)
 
 
 def _engine() -> Engine:

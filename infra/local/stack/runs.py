@@ -45,30 +45,22 @@ class Stack:
         self.backend.mkdir(parents=True, exist_ok=True)
         self._quiet("stack", "select", "--create", STACK)
 
-    def heal(self) -> bool:
-        """Takes away what a killed run left behind; whether one was killed in the middle of a change.
+    def unlock(self) -> None:
+        """Takes away the lock of a run that was killed.
 
         Raises:
-            Problem: Another run is alive.
+            Problem: The other run is alive.
         """
         for lock in sorted(self.backend.glob(f".pulumi/locks/*/{PROJECT}/{STACK}/*.json")):
             owner = _read_json(lock)
             pid, host = owner.get("pid", 0), owner.get("hostname", "")
-            if host == socket.gethostname() and not _is_alive(pid):
-                self.say(f"an earlier run (process {pid}) was killed; its lock is taken away")
-                lock.unlink(missing_ok=True)
-            else:
+            if host != socket.gethostname() or _is_alive(pid):
                 raise Problem(
                     f"Another pulumi (process {pid} on {host}, since {owner.get('timestamp', '?')}) works on the local "
                     f"stack. Wait for it, or stop it (kill {pid}), and run make again."
                 )
-        pending = self.pending()
-        for operation in pending:
-            what = operation["resource"]["urn"].rsplit("::", 1)[1]
-            self.say(
-                f"{what} was {operation['type']} when an earlier run was killed; this run goes on from there"
-            )
-        return bool(pending)
+            self.say(f"an earlier run (process {pid}) was killed; its lock is taken away")
+            lock.unlink(missing_ok=True)
 
     def resources(self) -> list[dict[str, Any]]:
         """What the state holds, less the stack itself and its providers; empty where there is no state."""
@@ -96,14 +88,19 @@ class Stack:
         changes: dict[str, int] = history[0].get("resourceChanges", {}) if history else {}
         return changes
 
-    def refresh(self) -> None:
-        """Reads back what exists; drops creations of a killed run that came to nothing.
+    def recover(self, created: Mapping[str, str]) -> None:
+        """Clears the operations of a killed run from the state and reads back what exists.
+
+        Args:
+            created: URN -> id of what that run did create; taken into the state.
 
         Raises:
             Problem: It failed; the engine has said why.
             Interrupted: The user stopped it.
         """
-        self._live("refresh", "--yes", "--skip-preview", "--suppress-outputs", "--clear-pending-creates")
+        imports = [f"--import-pending-creates={part}" for pair in created.items() for part in pair]
+        options = ["--yes", "--skip-preview", "--suppress-outputs", "--clear-pending-creates"]
+        self._live("refresh", *options, *imports)
 
     def destroy(self) -> None:
         """Destroys everything in the stack; shows it live.

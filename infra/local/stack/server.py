@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,11 +39,19 @@ class Server:
 
     def state(self) -> dict[str, Any]:
         """What exists in the local cloud, by kind."""
-        return self._get("state")
+        return self._get("_local/state")
+
+    def exists(self, path: str) -> bool:
+        """Whether a path of the cloud's APIs answers, asked by the project's owner."""
+        try:
+            self._get(path)
+        except urllib.error.HTTPError:
+            return False
+        return True
 
     def _get(self, path: str) -> dict[str, Any]:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
-        with opener.open(f"{self.url}/_local/{path}", timeout=30) as answer:
+        with opener.open(f"{self.url}/{path}", timeout=30) as answer:
             document: dict[str, Any] = json.load(answer)
         return document
 

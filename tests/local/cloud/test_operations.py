@@ -163,6 +163,9 @@ def test_delete_does_not_stop_the_work(tmp_path: Path) -> None:
         name = world.create()
         await world.pass_time(0)
         world.operations.delete(name)
+        assert not world.operations.list("p/1").items
+        with pytest.raises(GoogleError, match="could not be found"):
+            world.operations.get(name)
         await world.pass_time(100)
         assert world.finished == 1
         with pytest.raises(GoogleError, match="could not be found"):

@@ -81,6 +81,17 @@ def test_tokens(cloud: LocalCloud) -> None:
     assert error["details"][0]["reason"] == "ACCESS_TOKEN_EXPIRED"
 
 
+def test_the_request_log_tells_callers_but_no_foreign_token(cloud: LocalCloud) -> None:
+    for token in ("Bearer local", "Bearer sa:a@b", "Bearer ya29.somebodys-own", ""):
+        cloud.http.get(f"{_PROJECT}?alt=json", headers={"authorization": token} if token else {})
+    records = cloud.admin.requests("local-project", "GET")
+    assert [record["caller"] for record in records] == ["local", "sa:a@b", "unknown token", "local"]
+    assert [record["status"] for record in records] == [200, 403, 401, 200]
+    assert "ya29" not in str(records)
+    cloud.admin.call("DELETE", "requests")
+    assert cloud.admin.requests() == []
+
+
 def test_partial_responses_and_pretty_printing(cloud: LocalCloud) -> None:
     path = f"{_PROJECT}/services?filter=state:ENABLED&pageSize=2"
     answer = cloud.http.get(path + "&fields=services/name,nextPageToken&prettyPrint=false")

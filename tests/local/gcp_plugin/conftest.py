@@ -11,13 +11,11 @@ import pytest
 from google.protobuf import empty_pb2
 
 from infra.local.cloud.cli import environment
-from infra.local.cloud.testing import PROJECT, LocalCloud, cloud
+from infra.local.cloud.testing import PROJECT, LocalCloud, cloud_in_thread
 from infra.local.gcp_plugin.plugin import servicer
 from infra.plugin.protos import provider_pb2, provider_pb2_grpc, status_pb2
 from infra.plugin.server import start
 from infra.plugin.values import from_struct, to_struct
-
-__all__ = ["cloud"]
 
 Properties = dict[str, Any]
 
@@ -161,6 +159,20 @@ class Plugin:
     def cancel(self) -> None:
         """What Ctrl-C does."""
         self.call("Cancel", empty_pb2.Empty())
+
+
+@pytest.fixture(scope="module")
+def running_cloud() -> Iterator[LocalCloud]:
+    """One local cloud for a module: starting one takes longer than most tests here."""
+    with cloud_in_thread() as running:
+        yield running
+
+
+@pytest.fixture
+def cloud(running_cloud: LocalCloud) -> LocalCloud:
+    """A local cloud in which nothing exists and whose operations end at once."""
+    running_cloud.admin.reset()
+    return running_cloud
 
 
 @pytest.fixture

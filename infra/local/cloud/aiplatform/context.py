@@ -67,7 +67,7 @@ class Api:
         """
         location = self.call.path["location"]
         project = self.cloud.project(self.call.path["project"], SERVICE)
-        if location not in machines.regions() and location != "global":
+        if location not in machines.regions():
             raise GoogleError(
                 "PERMISSION_DENIED", f"Permission denied on 'locations/{location}' (or it may not exist)."
             )

@@ -159,7 +159,14 @@ class Endpoints:
         scope = api.enter("aiplatform.endpoints.get", f"endpoints/{endpoint_id}")
         document = self.document(scope.endpoint(endpoint_id))
         all_states = strict.boolean(api.call.query, "allDeploymentStates")
-        return api.answer("Endpoint", self.shape(document, all_states=all_states))
+        answer = api.answer("Endpoint", self.shape(document, all_states=all_states))
+        if all_states:
+            # Documented for REST, absent from the protos: the state of each deployed model.
+            for deployed in answer.get("deployedModels", []):
+                deployed["state"] = (
+                    "DEPLOYED" if deployed["id"] in document["deployedModels"] else "BEING_DEPLOYED"
+                )
+        return answer
 
     def list_endpoints(self, api: Api) -> Json:
         """`endpoints.list`."""

@@ -72,14 +72,22 @@ class Messages:
         Raises:
             GoogleError: INVALID_ARGUMENT with one line a fault, in Google's words.
         """
+        descriptor = self.descriptor(name)
+        return self._canonical(descriptor, self._walk(descriptor, body, at))
+
+    def check(self, name: str, body: Any) -> None:
+        """Raises as `parse` does, without the cost of a canonical copy (predictions may carry megabytes)."""
+        self._walk(self.descriptor(name), body, "")
+
+    @staticmethod
+    def _walk(descriptor: Descriptor, body: Any, at: str) -> Json:
         if not isinstance(body, dict):
             raise invalid('Invalid JSON payload received. Unknown name "": Root element must be a message.')
-        descriptor = self.descriptor(name)
         found: Violations = []
         cleaned = walk(body, descriptor, at, found)
         if found:
             raise invalid("\n".join(text for _, text in found), found)
-        return self._canonical(descriptor, cleaned)
+        return cleaned
 
     def query(self, name: str, given: Mapping[str, str], extra: Collection[str] = ()) -> Json:
         """The query parameters of a request message as canonical JSON.
@@ -156,9 +164,14 @@ def decode_json(body: bytes) -> Any:
     if not body.strip():
         return {}
     try:
-        return json.loads(body)
+        return json.loads(body, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise _not_json(body, error) from error
+
+
+def _no_constant(name: str) -> Any:
+    """NaN and Infinity, which Python takes, are not JSON."""
+    raise ValueError(f"{name} is not JSON")
 
 
 def _not_json(body: bytes, error: Exception) -> GoogleError:

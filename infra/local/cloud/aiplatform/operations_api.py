@@ -12,6 +12,7 @@ from infra.local.cloud.aiplatform.context import Api
 from infra.local.cloud.aiplatform.filters import DEFAULT_PAGE, MAX_PAGE, Fields, compile_filter
 from infra.local.cloud.aiplatform.messages import MESSAGES
 from infra.local.cloud.errors import invalid, not_found
+from infra.local.cloud.operations import COLLECTION
 from infra.local.cloud.store import decode_token, encode_token
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class OperationsApi:
 
     def _anywhere(self, location: str, operation_id: str) -> str:
         """An operation named without its resource, which the service also finds."""
-        for key, _ in self.cloud.store.items("operations", f"{location}/"):
+        for key, _ in self.cloud.store.items(COLLECTION, f"{location}/"):
             if key.endswith(f"/operations/{operation_id}"):
                 return key
         return ""
@@ -83,7 +84,7 @@ class OperationsApi:
         return self._shape(api, self._operation(name), keep=keep)
 
     def _operation(self, name: str) -> Json:
-        if self.cloud.store.get("operations", name) is None:
+        if self.cloud.store.get(COLLECTION, name) is None:
             raise not_found(f"Operation {name} not found.")
         return self.cloud.operations.get(name)
 
@@ -103,7 +104,7 @@ class OperationsApi:
         prefix = f"{parent}/operations/" if kind else f"{parent}/"
         found: list[Json] = []
         last = token = ""
-        for key, _ in self.cloud.store.items("operations", prefix, after):
+        for key, _ in self.cloud.store.items(COLLECTION, prefix, after):
             operation = self.cloud.operations.get(key)
             if not wanted(operation):
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from infra.local.cloud.core import Cloud
 
 Json = dict[str, Any]
+_log = logging.getLogger(__name__)
 
 #: Payload limits in MiB and time-outs in seconds of shared and dedicated endpoints (documentation, choose an endpoint
 #: type; a dedicated endpoint's time-out is its clientConnectionConfig.inferenceTimeout, 10 minutes by default).
@@ -90,7 +92,7 @@ class Prediction:
         """`endpoints.predict`: {"instances", "parameters"} to the predict route, its predictions back."""
         raw, document = await self._receive(api)
         request = decode_json(raw)
-        api.messages.parse("PredictRequest", request)
+        api.messages.check("PredictRequest", request)
         if not request.get("instances"):
             raise found_errors([("instances", "Required field is not set.")])
         target = await self._target(
@@ -109,8 +111,8 @@ class Prediction:
 
     def _predictions(self, target: Target, text: bytes) -> Json:
         try:
-            content = json.loads(text)
-        except ValueError:
+            content = decode_json(text)
+        except GoogleError:
             content = None
         if not isinstance(content, dict) or not isinstance(content.get("predictions"), list):
             shown = text[:2000].decode(errors="replace")
@@ -232,7 +234,8 @@ class Prediction:
                 answer = await target.container.handle("POST", path, headers, body)
         except TimeoutError:
             raise _too_slow(target) from None
-        except ConnectionError as error:
+        except Exception as error:
+            _log.exception("the container of %s did not answer", target.where)
             raise GoogleError("UNAVAILABLE", f"502:Bad Gateway ({target.where})") from error
         self._access(target, path, answer.status)
         return answer
@@ -267,7 +270,10 @@ class Prediction:
 
 
 async def _relay(body: AsyncIterator[bytes], timeout: float) -> AsyncIterator[bytes]:
-    """Passes each piece on as it comes; ends the container's work when the client is gone or time is up."""
+    """Passes each piece on as it comes; ends the container's work when the client is gone or time is up.
+
+    When time is up the exception breaks the connection: a stream that merely stopped would look complete to the client.
+    """
     deadline = asyncio.get_running_loop().time() + timeout
     iterator = aiter(body)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import cache
@@ -20,8 +21,13 @@ def table() -> dict[str, dict[str, Any]]:
 
 
 def exists(role: str) -> bool:
-    """Whether the local cloud knows the role."""
-    return role in table()
+    """Whether there is such a role: one of the table, or a well-formed one of a service that isn't served here.
+
+    A role that isn't in the table permits nothing here; a misspelt role of a service that is served is refused.
+    """
+    found = re.fullmatch(r"roles/([a-zA-Z]+)\.[a-zA-Z]\w*", role)
+    served = {name.removeprefix("roles/").split(".")[0] for name in table()}
+    return role in table() or (found is not None and found[1] not in served)
 
 
 @cache

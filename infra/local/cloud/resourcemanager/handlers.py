@@ -8,6 +8,7 @@ from typing import Any
 from infra.local.cloud import strict
 from infra.local.cloud.core import Cloud
 from infra.local.cloud.errors import GoogleError, denied, invalid
+from infra.local.cloud.identity import OWNER
 from infra.local.cloud.projects import Project
 from infra.local.cloud.rest import Call
 from infra.local.cloud.store import decode_token, encode_token
@@ -80,6 +81,16 @@ class ResourceManager:
             and self.cloud.policies.allows(call.principal, permission, [f"projects/{project.id}"])
         ]
         return {"permissions": held} if held else {}
+
+    def summary(self) -> list[str]:
+        """Grants of project policies beyond those of a new project."""
+        return [
+            f"{project.id}: {binding['role']} to {member}"
+            for project in self.cloud.projects.all()
+            for binding in self.cloud.policies.get(f"projects/{project.id}").get("bindings", [])
+            for member in binding["members"]
+            if (binding["role"], member) != ("roles/owner", OWNER.member)
+        ]
 
     def _page(self, call: Call, view: Any) -> Json:
         wanted = call.query.get("filter") or call.query.get("query") or ""

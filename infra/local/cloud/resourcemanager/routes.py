@@ -13,6 +13,7 @@ from infra.local.cloud.rest import Method
 def routes(cloud: Cloud) -> list[BaseRoute]:
     """All routes of the service."""
     service = ResourceManager(cloud)
+    cloud.on_summary("project grants", service.summary)
     found: list[BaseRoute] = []
     for version in ("v1", "v3"):
         base = f"/{version}/projects"

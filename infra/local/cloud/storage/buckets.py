@@ -168,6 +168,17 @@ class Buckets:
         self.access.bucket(call.principal, call.path["bucket"], "storage.buckets.get")
         return {"kind": "storage#anywhereCaches"}
 
+    def layout(self, call: Call) -> Json:
+        """GET storageLayout: where the bucket is, for readers of objects."""
+        bucket = self.access.bucket(call.principal, call.path["bucket"], "storage.objects.list")
+        return {
+            "kind": "storage#storageLayout",
+            "bucket": bucket["name"],
+            "location": bucket["location"],
+            "locationType": bucket["locationType"],
+            "hierarchicalNamespace": {"enabled": False},
+        }
+
     def service_account(self, call: Call) -> Json:
         """GET the address of the project's storage service agent."""
         project = self.access.project(call.principal, call.path["project"], "resourcemanager.projects.get")

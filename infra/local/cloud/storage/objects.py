@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from starlette.responses import Response
@@ -20,7 +21,7 @@ from infra.local.cloud.store import decode_token, encode_token
 Json = dict[str, Any]
 #: Objects that one compose may join. Source: cloud.google.com/storage/docs/composite-objects.
 MAX_SOURCES = 32
-_CHUNK = 2**20
+_LAST = "\U0010ffff"
 
 
 class Objects:
@@ -44,11 +45,13 @@ class Objects:
             if len(items) + len(prefixes) == size:
                 answer["nextPageToken"] = encode_token(last)
                 break
-            last = entry
             if document is None:
                 prefixes.append(entry)
+                # The next page begins behind everything in the folder.
+                last = entry + _LAST
             else:
                 items.append(view(document, call))
+                last = entry
         if prefixes:
             answer["prefixes"] = prefixes
         if items:
@@ -70,7 +73,7 @@ class Objects:
         self.objects.delete(document)
         return Response(status_code=204)
 
-    def compose(self, call: Call) -> Json:
+    async def compose(self, call: Call) -> Json:
         """POST compose: joins up to 32 objects of one bucket."""
         bucket, name = call.path["bucket"], call.path["object"]
         self.access.bucket(call.principal, bucket, "storage.objects.create", "object")
@@ -91,26 +94,16 @@ class Objects:
             if str(source.get("generation", document["generation"])) != document["generation"]:
                 raise rules.no_object(bucket, source["name"])
             documents.append(document)
-        self._check_write(call, bucket, name)
-        blob = self.objects.new_blob()
-        try:
-            for document in documents:
-                with self.objects.path(document).open("rb") as file:
-                    while chunk := file.read(_CHUNK):
-                        blob.write(chunk)
-        except BaseException:
-            blob.discard()
-            raise
         given = call.body.get("destination") or {}
         metadata = {key: given[key] for key in WRITABLE if given.get(key) is not None}
         metadata.setdefault("contentType", documents[0].get("contentType", "application/octet-stream"))
         metadata["componentCount"] = sum(int(document.get("componentCount", 1)) for document in documents)
         metadata.setdefault("storageClass", "STANDARD")
-        return view(self.objects.commit(blob, bucket, name, metadata), call)
+        return view(await self._join(call, documents, bucket, name, metadata), call)
 
-    def rewrite(self, call: Call) -> Json:
+    async def rewrite(self, call: Call) -> Json:
         """POST rewriteTo: copies in one step, whatever the size."""
-        document = self._copy(call)
+        document = await self._copy(call)
         return {
             "kind": "storage#rewriteResponse",
             "totalBytesRewritten": document["size"],
@@ -119,11 +112,11 @@ class Objects:
             "resource": view(document, call),
         }
 
-    def copy(self, call: Call) -> Json:
+    async def copy(self, call: Call) -> Json:
         """POST copyTo."""
-        return view(self._copy(call), call)
+        return view(await self._copy(call), call)
 
-    def _copy(self, call: Call) -> Json:
+    async def _copy(self, call: Call) -> Json:
         source = self.access.object(
             call.principal, call.path["bucket"], call.path["object"], "storage.objects.get"
         )
@@ -140,20 +133,31 @@ class Objects:
         bucket, name = call.path["to_bucket"], call.path["to_object"]
         self.access.bucket(call.principal, bucket, "storage.objects.create", "object")
         rules.check_object_name(name)
-        self._check_write(call, bucket, name)
         metadata = {key: source[key] for key in (*WRITABLE, "componentCount") if key in source}
         if call.body:
             metadata = {key: call.body[key] for key in WRITABLE if call.body.get(key) is not None}
             metadata.setdefault("contentType", source.get("contentType", "application/octet-stream"))
         metadata.setdefault("storageClass", "STANDARD")
-        blob = self.objects.new_blob()
-        try:
-            with self.objects.path(source).open("rb") as file:
-                while chunk := file.read(_CHUNK):
-                    blob.write(chunk)
-        except BaseException:
-            blob.discard()
-            raise
+        return await self._join(call, [source], bucket, name, metadata)
+
+    async def _join(
+        self, call: Call, sources: Sequence[Json], bucket: str, name: str, metadata: Json
+    ) -> Json:
+        """Writes the sources' bytes, one after the other, as a new object."""
+        self._check_write(call, bucket, name)
+        # All are opened before anything else can run: what is overwritten meanwhile is still read to its end.
+        with contextlib.ExitStack() as files:
+            opened = [files.enter_context(self.objects.path(source).open("rb")) for source in sources]
+            blob = self.objects.new_blob()
+            try:
+                for file in opened:
+                    await blob.copy(file)
+                if self.objects.bucket(bucket) is None:
+                    raise rules.no_bucket()
+                self._check_write(call, bucket, name)
+            except BaseException:
+                blob.discard()
+                raise
         return self.objects.commit(blob, bucket, name, metadata)
 
     def _check_write(self, call: Call, bucket: str, name: str) -> None:
@@ -202,12 +206,13 @@ class Objects:
             if delimiter and delimiter in name[len(prefix) :]:
                 cut = name.index(delimiter, len(prefix)) + len(delimiter)
                 folder = name[:cut]
-                if folder != seen and not (token.startswith(folder) and folder == token):
+                if trailing and name == folder:
+                    yield name, document
+                if folder != seen:
                     seen = folder
                     yield folder, None
-                if not (trailing and name == folder):
-                    continue
-            yield name, document
+            else:
+                yield name, document
 
 
 def view(document: Json, call: Call) -> Json:

@@ -85,6 +85,7 @@ def routes(cloud: Cloud) -> list[BaseRoute]:
         # The provider asks before it deletes a bucket; there never are any here.
         method("GET", bucket + "/anywhereCaches", buckets.no_caches, ("pageSize", "pageToken")),
         method("GET", bucket + "/anywhereCaches/", buckets.no_caches, ("pageSize", "pageToken")),
+        method("GET", bucket + "/storageLayout", buckets.layout, ("prefix",)),
         method("GET", bucket + "/o", objects.list, _LIST),
         method("GET", object_, transfer.get, (*_GENERATION, "softDeleted"), json_body=False),
         method("PATCH", object_, objects.patch, (*_GENERATION, "predefinedAcl"), schema.OBJECT),

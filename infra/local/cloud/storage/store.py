@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import hashlib
@@ -19,6 +20,9 @@ Json = dict[str, Any]
 BUCKETS, OBJECTS, UPLOADS = "buckets", "objects", "uploads"
 #: Objects larger than this are refused: a laptop's disk isn't a data centre. Google's own limit is 5 TiB.
 MAX_OBJECT_BYTES = 4 * 2**30
+_CHUNK = 2**20
+#: Seconds for which a finished resumable upload still answers a client that lost the answer.
+_REMEMBER_UPLOADS = 24 * 3600
 
 
 class _Crc(Protocol):
@@ -55,6 +59,12 @@ class Blob:
         self._md5.update(data)
         self._crc.update(data)
         self.size += len(data)
+
+    async def copy(self, file: BinaryIO) -> None:
+        """Appends a whole file, letting other requests run in between."""
+        while chunk := file.read(_CHUNK):
+            self.write(chunk)
+            await asyncio.sleep(0)
 
     def close(self) -> None:
         """Flushes; the checksums are final."""
@@ -211,8 +221,11 @@ class ObjectStore:
         return self._store.get(UPLOADS, upload_id)
 
     def put_upload(self, upload_id: str, document: Json) -> None:
-        """Stores a resumable upload."""
-        self._store.put(UPLOADS, upload_id, document)
+        """Stores a resumable upload, and forgets finished ones of yesterday."""
+        for key, other in list(self._store.items(UPLOADS)):
+            if other["result"] is not None and self._clock.now() - other["at"] > _REMEMBER_UPLOADS:
+                self.delete_upload(key)
+        self._store.put(UPLOADS, upload_id, {**document, "at": self._clock.now()})
 
     def delete_upload(self, upload_id: str) -> None:
         """Forgets it and its bytes."""

@@ -242,7 +242,7 @@ class Transfer:
         if whole or (total is not None and have >= total):
             if total is not None and have != total:
                 raise rules.invalid(f"Invalid request: {total} bytes were announced, but {have} came.")
-            return self._finish(call, upload_id, upload)
+            return await self._finish(call, upload_id, upload)
         if received and have % RESUMABLE_UNIT:
             raise rules.invalid(
                 f"Invalid request. The number of bytes uploaded is required to be equal or greater than "
@@ -261,12 +261,11 @@ class Transfer:
         self.objects.delete_upload(upload_id)
         return Response(status_code=499)
 
-    def _finish(self, call: Call, upload_id: str, upload: Json) -> Response:
+    async def _finish(self, call: Call, upload_id: str, upload: Json) -> Response:
         blob = self.objects.new_blob()
         try:
             with self.objects.upload_path(upload_id).open("rb") as file:
-                while chunk := file.read(2**20):
-                    blob.write(chunk)
+                await blob.copy(file)
             document = self._stored(
                 call,
                 blob,

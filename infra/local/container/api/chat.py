@@ -21,16 +21,25 @@ NO_TEMPLATE: Final = (
     "As of transformers v4.44, default chat template is no longer allowed, so you must provide a chat template if the "
     "tokenizer does not define one."
 )
+DISTRUSTED: Final = (
+    "Chat template is passed with request, but --trust-request-chat-template is not set. Refused request with "
+    "untrusted chat template."
+)
 AUTO_TOOLS: Final = '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'
 
 
 @dataclass(frozen=True)
 class _Reply:
-    """One alternative: words, or a tool call (name and JSON arguments)."""
+    """One alternative: words, or a tool call (name and JSON arguments) and how it came about."""
 
     answer: Answer
     call: tuple[str, str] | None = None
-    named: bool = False
+    mode: str = "none"
+
+    @property
+    def named(self) -> bool:
+        """Whether the request named the tool."""
+        return self.mode == "named"
 
 
 async def handle(body: bytes, engine: Engine) -> ContainerResponse:
@@ -87,6 +96,8 @@ def prepare(request: ChatRequest, engine: Engine) -> int:
         raise RequestRefused(
             "Cannot apply chat template to an empty conversation. Provide at least one message."
         )
+    if request.chat_template is not None and engine.distrusts_templates:
+        raise RequestRefused(DISTRUSTED)
     if not engine.chat_template and request.chat_template is None:
         raise RequestRefused(NO_TEMPLATE)
     return context.count_images(request.messages, engine)
@@ -178,7 +189,7 @@ def _reply(question: Question, request: ChatRequest, mode: str) -> _Reply:
         return _Reply(responder.answer(question))
     arguments = responder.call_arguments(tools.get(name))
     pieces = tuple(tokens.tokenize(arguments))
-    return _Reply(Answer(pieces, "stop", None, len(pieces) + 1), (name, arguments), mode == "named")
+    return _Reply(Answer(pieces, "stop", None, len(pieces) + 1), (name, arguments), mode)
 
 
 def _call(reply: _Reply) -> dict[str, Any]:
@@ -190,7 +201,10 @@ def _call(reply: _Reply) -> dict[str, Any]:
 
 def _choice(index: int, reply: _Reply, request: ChatRequest, engine: Engine, role: str) -> dict[str, Any]:
     calls = [_call(reply)] if reply.call else []
-    content: str | None = reply.answer.text if reply.call is None else ("" if reply.named else None)
+    # A tool that the model chose by itself leaves no content; a demanded one an empty text.
+    content: str | None = reply.answer.text
+    if reply.call is not None:
+        content = None if reply.mode == "auto" else ""
     logprobs = None
     if request.logprobs:
         logprobs = chat_logprobs(reply.answer.pieces, request.top_logprobs or 0)
@@ -276,16 +290,13 @@ def _deltas(index: int, reply: _Reply, request: ChatRequest, engine: Engine) -> 
         call = _call(reply)
         start = {**call, "index": 0, "function": {"name": call["function"]["name"]}}
         yield {"index": index, "delta": {"tool_calls": [start]}, "logprobs": None, "finish_reason": None}
-        for piece in answer.pieces:
+        for position, piece in enumerate(answer.pieces, start=1):
             part = {"index": 0, "function": {"arguments": piece}}
-            yield {"index": index, "delta": {"tool_calls": [part]}, "logprobs": None, "finish_reason": None}
-        yield {
-            "index": index,
-            "delta": {"content": ""},
-            "logprobs": None,
-            "finish_reason": finish,
-            "stop_reason": None,
-        }
+            frame: dict[str, Any] = {"index": index, "delta": {"tool_calls": [part]}, "logprobs": None}
+            if position < len(answer.pieces):
+                yield {**frame, "finish_reason": None}
+            else:
+                yield {**frame, "finish_reason": finish, "stop_reason": None}
         return
     pieces = list(answer.pieces)
     last = pieces.pop() if answer.finish_reason == "length" and pieces else ""

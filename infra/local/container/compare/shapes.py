@@ -28,6 +28,8 @@ _TIMES: Final = frozenset({"created"})
 _RANDOM: Final = re.compile(
     r"(?<![0-9a-zA-Z])(chatcmpl|cmpl|modelperm|chatcmpl-tool)-[0-9a-f]{16,32}|0x[0-9a-f]+|(?<=vllm-0\.32\.0)-[0-9a-z-]+"
 )
+# Where the real container keeps its shrunk model.
+_FOLDER: Final = re.compile(r"\S*/local-vllm-[^/]+/")
 
 
 def shape(value: Any, name: str = "") -> Any:
@@ -43,6 +45,7 @@ def shape(value: Any, name: str = "") -> Any:
     if isinstance(value, list):
         return [shape(item, name) for item in value]
     if isinstance(value, str):
+        value = _FOLDER.sub("<folder>/", value)
         return _RANDOM.sub(lambda m: f"{m.group(1) or ''}-<id>", value)
     return value
 

@@ -49,7 +49,7 @@ def test_stages_pass_one_by_one_and_the_model_shows_at_the_end(ready: Vertex) ->
     operation = ready.ok("POST", DEPLOY, ready.deployment())
     assert operation["metadata"]["@type"].endswith(".v1.DeployModelOperationMetadata")
     assert "done" not in operation
-    seen = []
+    seen: list[str] = []
     for _ in range(20):
         ready.cloud.admin.advance(operation["name"], 1)
         operation = ready.ok("POST", f"/v1/{operation['name']}:wait", {}, timeout="0.05s")
@@ -61,7 +61,9 @@ def test_stages_pass_one_by_one_and_the_model_shows_at_the_end(ready: Vertex) ->
         endpoint = ready.ok("GET", "endpoints/ep1")
         assert "deployedModels" not in endpoint
         in_flight = ready.ok("GET", "endpoints/ep1", allDeploymentStates="true")
-        assert [each["id"] for each in in_flight["deployedModels"]] == ["1"]
+        assert [(each["id"], each["state"]) for each in in_flight["deployedModels"]] == [
+            ("1", "BEING_DEPLOYED")
+        ]
     assert seen == [
         "STARTING_DEPLOYMENT",
         "PREPARING_MODEL",

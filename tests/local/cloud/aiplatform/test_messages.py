@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 
 from infra.local.cloud.aiplatform import generate
-from infra.local.cloud.aiplatform.messages import MESSAGES, V1, V1BETA1
+from infra.local.cloud.aiplatform.messages import DATA_FILE, MESSAGES, V1, V1BETA1
 from infra.local.cloud.errors import GoogleError
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_data_file_is_current() -> None:
-    assert generate.DATA_FILE.read_bytes() == generate.build()
+    assert DATA_FILE.read_bytes() == generate.build()
     version = importlib.metadata.version(generate.DISTRIBUTION)
     assert generate.README.read_text() == generate.readme(version)
 

@@ -38,9 +38,7 @@ def served(vertex: Vertex) -> Vertex:
 
 def client(vertex: Vertex, host: str = "", version: str = "v1beta1", endpoint: str = "ep1") -> openai.OpenAI:
     base = f"{vertex.url}{host}/{version}/{FULL}/endpoints/{endpoint}"
-    return openai.OpenAI(
-        base_url=base, api_key="local", max_retries=0, http_client=httpx.Client(trust_env=False)
-    )
+    return openai.OpenAI(base_url=base, api_key="local", max_retries=0)
 
 
 QUESTION: list[Any] = [{"role": "user", "content": "What is a car?"}]
@@ -169,6 +167,14 @@ def test_a_container_that_is_too_slow(vertex: Vertex, monkeypatch: pytest.Monkey
     assert answer.status_code == 503
     text = "Took too long to respond when processing endpoint_id: ep1, deployed_model_id: 1"
     assert answer.json()["error"]["message"] == text
+
+
+def test_a_stream_past_its_time_breaks_off(served: Vertex, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction, "SHARED_TIMEOUT", 0.2)
+    body = {"model": "", "messages": QUESTION, "stream": True, "n": 100000}
+    with pytest.raises(httpx.RemoteProtocolError):
+        served.call("POST", "endpoints/ep1/chat/completions", body)
+    until(lambda: Double.closed)
 
 
 def test_an_endpoints_own_timeout(vertex: Vertex) -> None:

@@ -10,10 +10,13 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from google.api_core import exceptions
-from google.auth.credentials import AnonymousCredentials
+from google.auth import credentials
 from google.cloud import aiplatform, aiplatform_v1, aiplatform_v1beta1
 
 from .helpers import FULL, IMAGE, Vertex
+
+#: Untyped in its library.
+anonymous: Any = credentials.AnonymousCredentials
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -53,13 +56,13 @@ def sdk(vertex: Vertex) -> Iterator[Vertex]:
         location="us-central1",
         api_endpoint=vertex.url,
         api_transport="rest",
-        credentials=AnonymousCredentials(),
+        credentials=anonymous(),
     )
     yield vertex
     aiplatform.initializer.global_config.__init__()  # type: ignore[misc]
 
 
-def upload(name: str = "llama", **more: Any) -> aiplatform.Model:
+def upload(name: str = "llama", **more: Any) -> Any:
     return aiplatform.Model.upload(
         display_name=name,
         serving_container_image_uri=IMAGE,
@@ -74,7 +77,7 @@ def upload(name: str = "llama", **more: Any) -> aiplatform.Model:
     )
 
 
-def deploy(model: aiplatform.Model, endpoint: aiplatform.Endpoint, **more: Any) -> None:
+def deploy(model: Any, endpoint: Any, **more: Any) -> None:
     options = {
         "machine_type": "g2-standard-12",
         "accelerator_type": "NVIDIA_L4",
@@ -91,7 +94,7 @@ def test_the_guides_life(sdk: Vertex) -> None:
     assert model.version_id == "1"
     assert model.container_spec.shared_memory_size_mb == 16384
     assert model.container_spec.deployment_timeout.seconds == 7200
-    endpoint = aiplatform.Endpoint.create(display_name="ep", labels={"a": "b"})
+    endpoint: Any = aiplatform.Endpoint.create(display_name="ep", labels={"a": "b"})
     deploy(model, endpoint)
     assert [each.model for each in endpoint.list_models()] == [model.resource_name]
     assert endpoint.traffic_split == {endpoint.list_models()[0].id: 100}
@@ -119,7 +122,7 @@ def test_the_guides_life(sdk: Vertex) -> None:
 
 
 def test_two_models_share_the_traffic(sdk: Vertex) -> None:
-    endpoint = aiplatform.Endpoint.create(display_name="ep")
+    endpoint: Any = aiplatform.Endpoint.create(display_name="ep")
     first, second = upload("one"), upload("two")
     deploy(first, endpoint)
     deploy(second, endpoint, traffic_percentage=30)
@@ -154,7 +157,7 @@ def test_versions_and_aliases(sdk: Vertex) -> None:
 
 
 def test_a_dedicated_endpoint(sdk: Vertex) -> None:
-    endpoint = aiplatform.Endpoint.create(
+    endpoint: Any = aiplatform.Endpoint.create(
         display_name="ep", dedicated_endpoint_enabled=True, inference_timeout=900
     )
     deploy(upload(), endpoint)
@@ -175,7 +178,7 @@ def test_a_dedicated_endpoint(sdk: Vertex) -> None:
 
 def test_a_quota_that_is_full_ends_the_operation(sdk: Vertex) -> None:
     sdk.cloud.admin.quota("CustomModelServingL4GPUsPerProjectPerRegion", "us-central1", 0)
-    endpoint = aiplatform.Endpoint.create(display_name="ep")
+    endpoint: Any = aiplatform.Endpoint.create(display_name="ep")
     with pytest.raises(exceptions.ResourceExhausted) as caught:
         deploy(upload(), endpoint)
     assert "The following quotas are exceeded: CustomModelServingL4GPUsPerProjectPerRegion" in str(
@@ -187,7 +190,7 @@ def test_a_quota_that_is_full_ends_the_operation(sdk: Vertex) -> None:
 def clients(vertex: Vertex, library: Any) -> tuple[Any, Any, Any]:
     options = {"api_endpoint": vertex.url}
     made = [
-        each(transport="rest", client_options=options, credentials=AnonymousCredentials())
+        each(transport="rest", client_options=options, credentials=anonymous())
         for each in (
             library.ModelServiceClient,
             library.EndpointServiceClient,

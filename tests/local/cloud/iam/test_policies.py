@@ -24,7 +24,9 @@ def _policy(cloud: LocalCloud) -> dict[str, Any]:
         ("roles/editor", "aiplatform.models.upload", True),
         ("roles/editor", "resourcemanager.projects.setIamPolicy", False),
         ("roles/viewer", "aiplatform.endpoints.get", True),
-        ("roles/viewer", "aiplatform.endpoints.predict", False),
+        ("roles/viewer", "aiplatform.endpoints.predict", True),
+        ("roles/viewer", "aiplatform.endpoints.deploy", False),
+        ("roles/owner", "storage.buckets.get", False),
         ("roles/aiplatform.user", "aiplatform.endpoints.predict", True),
         ("roles/aiplatform.user", "storage.objects.get", False),
         ("roles/aiplatform.viewer", "aiplatform.endpoints.deploy", False),
@@ -83,6 +85,11 @@ def test_bindings_are_merged_and_sorted(cloud: LocalCloud) -> None:
     ("role", "member", "text"),
     [
         ("roles/nothing", "user:a@b.c", "Role roles/nothing is not supported for this resource."),
+        (
+            "roles/aiplatform.usr",
+            "user:a@b.c",
+            "Role roles/aiplatform.usr is not supported for this resource.",
+        ),
         ("", "user:a@b.c", "is not supported"),
         ("roles/viewer", "a@b.c", "of an unknown type"),
         ("roles/viewer", "robot:a@b.c", "Invalid value for member: robot:a@b.c"),
@@ -100,6 +107,13 @@ def test_bad_bindings(cloud: LocalCloud, role: str, member: str, text: str) -> N
     assert answer.status_code == 400
     assert text in answer.json()["error"]["message"]
     assert _policy(cloud) == before
+
+
+def test_roles_of_services_that_are_not_here_are_kept(cloud: LocalCloud) -> None:
+    policy = {"bindings": [{"role": "roles/bigquery.admin", "members": ["user:a@b.c"]}]}
+    cloud.http.post(f"{_PROJECT}:setIamPolicy", json={"policy": policy}).raise_for_status()
+    assert _policy(cloud)["bindings"] == policy["bindings"]
+    assert cloud.admin.state()["project grants"] == ["local-project: roles/bigquery.admin to user:a@b.c"]
 
 
 def test_conditional_bindings_are_kept_and_grant_nothing(

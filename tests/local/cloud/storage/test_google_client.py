@@ -98,6 +98,14 @@ def test_listing(storage: Any, bucket: Any) -> None:
         pages = storage.list_blobs("client-bucket", delimiter="/", page_size=size)
         assert [blob.name for blob in pages] == ["a", "z.txt"]
         assert pages.prefixes == {"dir/", "dir2/"}
+    bucket.blob("dir/").upload_from_string("")
+    for size in (1, 2, 50):
+        pages = storage.list_blobs(
+            "client-bucket", delimiter="/", page_size=size, include_trailing_delimiter=True
+        )
+        assert [blob.name for blob in pages] == ["a", "dir/", "z.txt"]
+        assert pages.prefixes == {"dir/", "dir2/"}
+    bucket.blob("dir/").delete()
     folder = storage.list_blobs("client-bucket", prefix="dir/", delimiter="/")
     assert [blob.name for blob in folder] == ["dir/a", "dir/b"]
     assert folder.prefixes == {"dir/sub/"}

@@ -283,6 +283,11 @@ def test_bucket_settings_that_change_and_that_do_not(cloud: LocalCloud, bucket: 
     assert cloud.http.get(f"{path}?ifMetagenerationNotMatch={replaced['metageneration']}").status_code == 304
 
 
+def test_where_a_bucket_is(cloud: LocalCloud, bucket: dict[str, Any]) -> None:
+    layout = cloud.http.get("/storage/v1/b/rest-bucket/storageLayout").json()
+    assert (layout["location"], layout["locationType"]) == (bucket["location"], "region")
+
+
 def test_credentials_and_a_disabled_api(cloud: LocalCloud) -> None:
     answer = cloud.http.get(_BUCKETS, headers={"authorization": "Bearer expired"})
     assert _error(answer)[:2] == (401, "authError")
