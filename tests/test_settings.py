@@ -383,7 +383,8 @@ def test_bad_setting(
 @pytest.mark.parametrize("value", ["stacks/" + "x" * 5000 + ".yaml", "stacks/a\0b.yaml", "stacks/loop.yaml"])
 def test_stack_file_that_is_no_path(root: Path, value: str) -> None:
     (root / "stacks/loop.yaml").symlink_to(root / "stacks/loop.yaml")
-    with pytest.raises(StackError, match=r"vertex-vllm:stackFile = .*: not a path\."):
+    # A loop of links is no path before Python 3.13, and no file from then on.
+    with pytest.raises(StackError, match=r"vertex-vllm:stackFile = .*: (not a path|there is no such file)\."):
         read(root, {"vertex-vllm:stackFile": value})
 
 
@@ -401,9 +402,10 @@ _KEYS = [f"vertex-vllm:{key}" for key in KEYS] + ["gcp:project", "gcp:region", "
 )
 def test_whatever_is_configured_ends_in_settings_or_in_an_instruction(changes: dict[str, str]) -> None:
     try:
-        read(ROOT, changes)
+        told = repr(read(ROOT, changes))
     except StackError as error:
-        assert str(error).strip()
+        told = str(error)
+    assert told.strip()
 
 
 def test_the_table_is_long() -> None:

@@ -16,8 +16,8 @@ from infra.plugin.values import WireError, to_struct
 class Failure(grpc.Status):
     """What a call is aborted with.
 
-    The engine takes INTERNAL and UNKNOWN to mean that nobody knows whether anything was changed, and every
-    other code to mean that nothing was.
+    After an update or a delete, the engine takes INTERNAL and UNKNOWN to mean that nobody knows whether
+    anything was changed, and every other code to mean that nothing was.
     """
 
     code: grpc.StatusCode

@@ -105,15 +105,15 @@ def test_what_the_stand_in_does_not_have_is_said_before_anything_is_created(
 ) -> None:
     stack = bare('import pulumi_gcp as gcp\ngcp.pubsub.Topic("topic")\n')
 
-    up = stack.up(ok=False)
+    preview = stack.preview(ok=False)
 
-    assert up.has(
+    assert preview.has(
         "has no resource type gcp:pubsub/topic:Topic", "This is the local stand-in of the gcp plugin"
     )
     write_program(
         stack, 'import pulumi_gcp as gcp\ngcp.storage.Bucket("bucket", location="EU", requester_pays=True)\n'
     )
-    assert stack.up(ok=False).has(
+    assert stack.preview(ok=False).has(
         "resource 'bucket' has a problem: requesterPays: this local stand-in of the gcp plugin does not support it"
     )
     assert cloud.admin.state()["buckets"] == []

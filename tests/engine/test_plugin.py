@@ -129,7 +129,6 @@ def test_a_half_made_resource_is_saved_repaired_and_destroyed(probe: Make, cloud
     assert up.has("the container did not start", "its log is empty")
     (half,) = stack.resources("probe:")
     assert half["initErrors"] == ["the container did not start", "its log is empty"]
-    assert stack.up(ok=False).has("still broken")
     (cloud_of_probe / "repaired").touch()
     assert stack.up().has("~ 1 updated")
     (half,) = stack.resources("probe:")
@@ -150,19 +149,15 @@ def test_a_half_made_resource_can_be_destroyed_at_once(probe: Make, cloud_of_pro
 
 
 def test_errors_are_shown_without_a_traceback_and_leave_nothing(probe: Make, cloud_of_probe: Path) -> None:
-    stack = probe('Probe("FailsOnCreate", "quota")\nProbe("Buggy", "bug")\nProbe("Unheard", "of")\n')
+    stack = probe('Probe("FailsOnCreate", "quota")\nProbe("Buggy", "bug")\n')
 
     up = stack.up("--continue-on-error", ok=False)
 
-    assert up.has("has no resource type probe:index:Unheard")
-    write_program(stack, PROGRAM + 'Probe("FailsOnCreate", "quota")\nProbe("Buggy", "bug")\n')
-    up = stack.up("--continue-on-error", ok=False)
     assert up.has("error: the quota is 0 and 1 is needed: ask for more")
     assert up.has(
         "error: This is a bug in the provider probe, creating probe:index:Buggy: KeyError: 'no such key'"
     )
     assert not up.has("Traceback")
-    assert stack.up("--debug", "--continue-on-error", ok=False).has("Traceback", 'inputs["no such key"]')
     assert stack.resources("probe:") == []
     assert stack.state().get("pending_operations") in (None, [])
     assert list(cloud_of_probe.iterdir()) == []

@@ -105,7 +105,9 @@ def test_a_model_larger_than_the_gpu_fails_while_loading() -> None:
     ("tensor_parallel", "weights", "activation", "kv"),
     [(1, 14.99, 1.89, 58.11), (2, 7.51, 1.89, 63.76), (4, 3.77, 1.89, 67.44)],
 )
-def test_published_logs_of_0_19_on_h100(tensor_parallel: int, weights: float, activation: float, kv: float) -> None:
+def test_published_logs_of_0_19_on_h100(
+    tensor_parallel: int, weights: float, activation: float, kv: float
+) -> None:
     options = Options(
         max_model_len=8192,
         max_num_seqs=1024,
@@ -130,11 +132,16 @@ def test_tokens_are_whole_blocks_of_the_cache() -> None:
     assert fit.max_concurrency == fit.kv_tokens / 4096
 
 
-@pytest.mark.parametrize("field", ["max_num_seqs", "max_model_len"])
-def test_more_of_it_never_leaves_more_cache(field: str) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        [Options(max_model_len=4096, max_num_seqs=count) for count in (128, 1024, 8192)],
+        [Options(max_model_len=length, max_num_seqs=128) for length in (128, 8192, 32768)],
+    ],
+)
+def test_more_sequences_or_length_never_leave_more_cache(options: list[Options]) -> None:
     card, gpu = catalog().model(LLAMA_8B), _gpu("NVIDIA_L4")
-    base = Options(max_model_len=4096, max_num_seqs=128, gpu_memory_utilization=0.9)
-    caches = [predict(card, gpu, replace(base, **{field: value}), GUIDE).kv_cache for value in (128, 1024, 8192)]
+    caches = [predict(card, gpu, option, GUIDE).kv_cache for option in options]
     assert caches == sorted(caches, reverse=True)
 
 
@@ -142,7 +149,9 @@ def test_lora_buffers_and_vocabulary_count_as_weights() -> None:
     card = catalog().model(LLAMA_8B)
     plain, adapters = Options(), Options(enable_lora=True, max_loras=4)
     # Llama 3.1 8B at rank 16: 88 MiB a slot.
-    assert weights_gib(card, adapters, GUIDE) - weights_gib(card, plain, GUIDE) == pytest.approx(4 * 0.088, rel=0.1)
+    assert weights_gib(card, adapters, GUIDE) - weights_gib(card, plain, GUIDE) == pytest.approx(
+        4 * 0.088, rel=0.1
+    )
 
 
 def test_kv_heads_repeat_when_there_are_more_gpus_than_heads() -> None:
@@ -169,7 +178,7 @@ def test_engine_by_version_and_gpu(version: str, accelerator: str, engine: str) 
 
 
 def test_a_version_that_is_none_is_an_error() -> None:
-    with pytest.raises(ValueError, match="'latest' is not a vLLM version such as 0.8.5"):
+    with pytest.raises(ValueError, match=r"'latest' is not a vLLM version such as 0\.8\.5"):
         predict(catalog().model(LLAMA_8B), H100, Options(), "latest")
 
 

@@ -142,9 +142,9 @@ def smallest(schema: Mapping[str, Any], root: Mapping[str, Any] | None = None, d
     if "default" in schema:
         return schema["default"]
     reference = schema.get("$ref")
-    if isinstance(reference, str) and reference.startswith("#/"):
+    if isinstance(reference, str) and reference.startswith("#"):
         target: Any = root
-        for part in reference[2:].split("/"):
+        for part in filter(None, reference[1:].split("/")):
             target = target.get(part, {}) if isinstance(target, Mapping) else {}
         return smallest(target, root, depth + 1)
     for key in ("anyOf", "oneOf", "allOf"):

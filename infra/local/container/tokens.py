@@ -12,7 +12,9 @@ import re
 import zlib
 from typing import Final
 
-_TOKEN: Final = re.compile(r"<\|[a-z_0-9]+\|>|\s?[^\W\d_]{1,6}|\s?\d{1,3}|\s?[^\w\s]|\s+|_", re.DOTALL)
+_TOKEN: Final = re.compile(
+    r"<\|[a-z_0-9]+\|>|\s?[^\W\d_]{1,6}|\s?\d{1,3}|\s?(?!<\|[a-z_0-9]+\|>)[^\w\s]|\s|_", re.DOTALL
+)
 
 
 def tokenize(text: str) -> list[str]:

@@ -12,8 +12,7 @@ from infra.plugin import Context, ResourceError, State
 from infra.plugin.resource import Properties
 
 API = "IAM"
-VISIBLE_POLLS = 40
-VISIBLE_POLL_SECONDS = 0.25
+_FIELDS = ("displayName", "description")
 
 
 class Account(GcpResource):
@@ -50,7 +49,7 @@ class Account(GcpResource):
     def create(self, ctx: Context, inputs: Properties) -> State:
         project, account_id = inputs["project"], inputs["accountId"]
         name = _derived(account_id, project)["name"]
-        fields = {key: inputs[key] for key in ("displayName", "description") if inputs.get(key)}
+        fields = {key: inputs[key] for key in _FIELDS if inputs.get(key)}
         try:
             self.api(
                 ctx,
@@ -62,13 +61,15 @@ class Account(GcpResource):
         except ApiError as e:
             if e.status != 409:
                 raise
-            if not e.repeated and not inputs.get("createIgnoreAlreadyExists"):
+            existing = self.until_visible(ctx, API, name)
+            ours = all((existing.get(key) or "") == (inputs.get(key) or "") for key in _FIELDS)
+            if not (ours or e.repeated or inputs.get("createIgnoreAlreadyExists")):
                 raise e.because(
                     f"Choose another account_id, take it over with `pulumi import {self.token} {ctx.name} "
                     f"{name}`, or set create_ignore_already_exists."
                 ) from e
         with self.exists(name, inputs):
-            account = self._wait_until_visible(ctx, name)
+            account = self.until_visible(ctx, API, name)
             if inputs.get("disabled"):
                 self.api(ctx, API, "POST", f"{name}:disable", body={})
                 account["disabled"] = True
@@ -95,10 +96,8 @@ class Account(GcpResource):
     def update(
         self, ctx: Context, id: str, state: Properties, old_inputs: Properties, news: Properties
     ) -> State:
-        account = self._wait_until_visible(ctx, id)
-        mask = [
-            key for key in ("displayName", "description") if (account.get(key) or "") != (news.get(key) or "")
-        ]
+        account = self.until_visible(ctx, API, id)
+        mask = [key for key in _FIELDS if (account.get(key) or "") != (news.get(key) or "")]
         if mask:
             fields = {key: news.get(key) or "" for key in mask}
             account = self.api(
@@ -116,18 +115,6 @@ class Account(GcpResource):
         except ApiError as e:
             if e.status != 404:
                 raise
-
-    def _wait_until_visible(self, ctx: Context, name: str) -> Json:
-        # Reads may lag behind a create by seconds; a grant to an account that is not visible yet is refused.
-        for _ in range(VISIBLE_POLLS):
-            try:
-                return self.api(ctx, API, "GET", name)
-            except ApiError as e:
-                if e.status != 404:
-                    raise
-            if ctx.cancelled.wait(VISIBLE_POLL_SECONDS):
-                break
-        raise ResourceError(f"{name} was created but is not visible yet; run `pulumi up` again.")
 
     def _name(self, id: str) -> str:
         if id.startswith("projects/"):

@@ -9,11 +9,14 @@ from typing import Any, ClassVar
 
 from infra.local.gcp_plugin.operations import OperationFailed
 from infra.local.gcp_plugin.properties import Property, problems
-from infra.local.gcp_plugin.rest import Json, Rest
+from infra.local.gcp_plugin.rest import ApiError, Json, Rest
 from infra.local.gcp_plugin.settings import Settings
 from infra.plugin import Check, Context, Diff, PartialFailure, Resource, ResourceError, State
 from infra.plugin.resource import Properties
 from infra.plugin.values import contains_unknown
+
+VISIBLE_POLLS = 40
+VISIBLE_POLL_SECONDS = 0.25
 
 
 class Gcp:
@@ -132,6 +135,18 @@ class GcpResource(Resource):
             raise
         except ResourceError as e:
             raise PartialFailure(id, self.all_outputs(inputs), [str(e)]) from e
+
+    def until_visible(self, ctx: Context, api: str, path: str) -> Json:
+        """What has just been made, as the API shows it; reads may lag behind a create by seconds."""
+        for _ in range(VISIBLE_POLLS):
+            try:
+                return self.api(ctx, api, "GET", path)
+            except ApiError as e:
+                if e.status != 404:
+                    raise
+            if ctx.cancelled.wait(VISIBLE_POLL_SECONDS):
+                break
+        raise ResourceError(f"{path} is being made but is not visible yet; run `pulumi up` again.")
 
     # What a type implements
 

@@ -83,15 +83,17 @@ class AiEndpoint(GcpResource):
         except ApiError as e:
             if e.status != 409:
                 raise
-            if not e.repeated:
+            existing = self.until_visible(ctx, API, name)
+            ours = not any(_differs(existing, self._body(inputs), key) for key in ("network", *_MUTABLE))
+            if not (ours or e.repeated):
                 raise e.because(
                     "Choose another name (the endpoint's id), or, if the endpoint is yours, take it over "
                     f"with `pulumi import {self.token} {ctx.name} {name}`."
                 ) from e
-            operation = {"done": True}  # an earlier attempt went through; its answer was lost
+            operation = {"done": True}  # an earlier attempt made it, and could not say or save so
         with self.exists(name, inputs):
             wait(self.gcp.rest, ctx, API, operation, doing)
-            endpoint = self.api(ctx, API, "GET", name)
+            endpoint = self.until_visible(ctx, API, name)
         return State(name, self._outputs(inputs, endpoint))
 
     def find(

@@ -43,13 +43,15 @@ class ApiError(ResourceError):
         self.reason = reason
         self.message = message
         self.repeated = repeated
-        text = f"{call} answered {status} {reason}: {message}".rstrip(": ")
-        remedy = _GENERAL_REMEDIES.get(status)
-        super().__init__(f"{text} {remedy}" if remedy else text)
+        super().__init__(self._text(_GENERAL_REMEDIES.get(status, "")))
 
     def because(self, remedy: str) -> ResourceError:
         """The same failure with advice that fits what was being done."""
-        return ResourceError(f"{self.call} answered {self.status} {self.reason}: {self.message} {remedy}")
+        return ResourceError(self._text(remedy))
+
+    def _text(self, remedy: str) -> str:
+        message = self.message if not self.message or self.message[-1] in ".!?" else f"{self.message}."
+        return f"{self.call} answered {self.status} {self.reason}: {message} {remedy}".rstrip(": ")
 
 
 _GENERAL_REMEDIES = {

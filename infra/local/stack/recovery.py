@@ -1,7 +1,7 @@
 """What a killed run was creating and did create: found in the local cloud, so that the engine takes it into its state.
 
-Only what the engine alone would create a second time, or would be refused to: resources of pulumi-gcp with an id that can be
-told from their inputs. Grants and APIs can be set twice, and vertexserving finds its own again.
+Only what the engine alone would create a second time, or would be refused to: resources of pulumi-gcp with an id that
+can be told from their inputs. Grants and APIs can be set twice, and vertexserving finds its own again.
 """
 
 from __future__ import annotations

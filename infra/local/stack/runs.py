@@ -133,9 +133,10 @@ class Stack:
 
     def _live(self, verb: str, *options: str) -> None:
         command = [str(self.engine.command), verb, "--stack", STACK, "--suppress-permalink=true", *options]
-        child = subprocess.Popen(command, cwd=ROOT, env=dict(self.env), stdin=subprocess.DEVNULL)
-        with _interrupts_left_to(child) as interrupted:
-            status = child.wait()
+        children: list[subprocess.Popen[bytes]] = []
+        with _interrupts_left_to(children) as interrupted:
+            children.append(subprocess.Popen(command, cwd=ROOT, env=dict(self.env), stdin=subprocess.DEVNULL))
+            status = children[0].wait()
         if status and interrupted:
             raise Interrupted
         if status:
@@ -147,7 +148,7 @@ class Stack:
 
 
 @contextlib.contextmanager
-def _interrupts_left_to(child: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+def _interrupts_left_to(children: list[subprocess.Popen[bytes]]) -> Iterator[list[int]]:
     """While the engine runs, Ctrl-C is its affair: it stops in order and saves what exists.
 
     Yields the signals that came.
@@ -157,7 +158,7 @@ def _interrupts_left_to(child: subprocess.Popen[bytes]) -> Iterator[list[int]]:
     def note(number: int, _: object) -> None:
         came.append(number)
         # Ctrl-C reaches the engine itself, which is in the terminal's group, too.
-        if number == signal.SIGTERM:
+        for child in children if number == signal.SIGTERM else []:
             child.send_signal(signal.SIGINT)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -124,7 +124,9 @@ class Objects:
 
     def _check(self, uri: str) -> None:
         if uri.startswith(self.denied):
-            raise PermissionError("sa@p.iam.gserviceaccount.com does not have storage.objects.list access to the bucket.")
+            raise PermissionError(
+                "sa@p.iam.gserviceaccount.com does not have storage.objects.list access to the bucket."
+            )
 
     def exists(self, uri: str) -> bool:
         """Say whether an object or anything below a prefix exists."""

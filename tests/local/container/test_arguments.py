@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from infra.local.container.arguments import ArgumentsRefused, Options, kinds, known_version, parse
 from infra.local.container.launch import Launch
 from infra.recipes.catalog import catalog
 
-GUIDE_ARGUMENTS = (
-    "--host=0.0.0.0 --port=8080 --model=a/b --tensor-parallel-size=1 --swap-space=16 --gpu-memory-utilization=0.9 "
-    "--max-model-len=4096 --dtype=auto --max-loras=1 --max-cpu-loras=8 --max-num-seqs=256 --disable-log-stats "
-    "--trust-remote-code --enforce-eager --enable-lora --model-type=llama3.1"
-).split()
+GUIDE_ARGUMENTS = tuple(
+    shlex.split(
+        "--host=0.0.0.0 --port=8080 --model=a/b --tensor-parallel-size=1 --swap-space=16 --max-num-seqs=256 "
+        "--gpu-memory-utilization=0.9 --max-model-len=4096 --dtype=auto --max-loras=1 --max-cpu-loras=8 "
+        "--disable-log-stats --trust-remote-code --enforce-eager --enable-lora --model-type=llama3.1"
+    )
+)
 
 
 def _parse(*words: str, version: str = "0.6.2", server: str = "api_server", fork: bool = True) -> Options:
@@ -75,7 +79,8 @@ def test_an_unknown_quantization_is_an_invalid_choice() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("--max_model_len=7",), ("--max_model_len", "7"), ("--max-model-l", "7"), ("--max-model-len", "7")]
+    "words",
+    [("--max_model_len=7",), ("--max_model_len", "7"), ("--max-model-l", "7"), ("--max-model-len", "7")],
 )
 def test_underscores_abbreviations_and_separate_values(words: tuple[str, ...]) -> None:
     assert _parse(*words).whole("max_model_len", 0) == 7

@@ -83,7 +83,10 @@ def test_start_lines_of_v1() -> None:
 def test_v0_on_an_old_gpu_prints_where_the_memory_went() -> None:
     small = "meta-llama/Llama-3.2-1B-Instruct"
     text = written(start(container_request("--dtype=half", model=small, image=V1, machine=T4)))
-    assert "the current vLLM instance can use total_gpu_memory (14.56GiB) x gpu_memory_utilization (0.90)" in text
+    assert (
+        "the current vLLM instance can use total_gpu_memory (14.56GiB) x gpu_memory_utilization (0.90)"
+        in text
+    )
     assert "the rest of the memory reserved for KV Cache is " in text
     assert "# cuda blocks: " in text
 
@@ -157,10 +160,22 @@ def test_weights_of_a_model_outside_the_catalogue_are_known_by_their_config() ->
 @pytest.mark.parametrize(
     ("files", "model", "text"),
     [
-        ({}, "gs://b/m", "gs://b/m does not appear to have a file named config.json (0 objects below gs://b/m/)"),
-        ({"gs://b/m/config.json": b"{}"}, "gs://b/m", "RuntimeError: Cannot find any model weights with `gs://b/m`"),
+        (
+            {},
+            "gs://b/m",
+            "gs://b/m does not appear to have a file named config.json (0 objects below gs://b/m/)",
+        ),
+        (
+            {"gs://b/m/config.json": b"{}"},
+            "gs://b/m",
+            "RuntimeError: Cannot find any model weights with `gs://b/m`",
+        ),
         ({**WEIGHTS, "gs://b/m/config.json": b"nonsense"}, "gs://b/m", "is not a valid JSON file of a model"),
-        ({**WEIGHTS, "gs://b/m/config.json": b"{}"}, "gs://b/m", "is not a valid JSON file of a model: 'hidden_size'"),
+        (
+            {**WEIGHTS, "gs://b/m/config.json": b"{}"},
+            "gs://b/m",
+            "is not a valid JSON file of a model: 'hidden_size'",
+        ),
         (WEIGHTS, "gs://denied/m", "Forbidden: 403 GET https://storage.googleapis.com/storage/v1/b/denied/o"),
         (WEIGHTS, "/models/llama", "Incorrect path_or_model_id: '/models/llama'"),
     ],
@@ -184,13 +199,19 @@ def test_cuda_out_of_memory_while_loading() -> None:
 
 def test_a_cache_that_is_too_small_in_v0s_words() -> None:
     text = _fails("--gpu-memory-utilization=0.76", "--max-num-seqs=256", image=OLD)
-    assert "ValueError: The model's max seq len (4096) is larger than the maximum number of tokens that can be " in text
+    assert (
+        "ValueError: The model's max seq len (4096) is larger than the maximum number of tokens that can be "
+        in text
+    )
     assert "Try increasing `gpu_memory_utilization` or decreasing `max_model_len`" in text
 
 
 def test_a_cache_that_is_too_small_in_v1s_words() -> None:
     text = _fails("--gpu-memory-utilization=0.76", "--max-num-seqs=256", image=NEW, max_model_len=100000)
-    assert "To serve at least one request with the models's max seq len (100000), (12.21 GiB KV cache is needed" in text
+    assert (
+        "To serve at least one request with the models's max seq len (100000), (12.21 GiB KV cache is needed"
+        in text
+    )
     assert "Based on the available memory, the estimated maximum model length is " in text
 
 
@@ -261,7 +282,11 @@ def test_no_memory_for_a_cache_at_all() -> None:
         ),
         (("--chat-template=gs://b/none.jinja",), {"objects": Objects()}, "looks like a file path"),
         (("--enable-auto-tool-choice",), {}, "Error: --enable-auto-tool-choice requires --tool-call-parser"),
-        (("--max-num-batched-tokens=1024",), {}, "max_num_batched_tokens (1024) is smaller than max_model_len (4096)."),
+        (
+            ("--max-num-batched-tokens=1024",),
+            {},
+            "max_num_batched_tokens (1024) is smaller than max_model_len (4096).",
+        ),
         (
             ("--max-num-batched-tokens=8192", "--max-num-seqs=9000"),
             {},
@@ -282,7 +307,8 @@ def test_a_half_precision_is_chosen_by_itself_on_old_gpus_from_0_9() -> None:
 
 
 @pytest.mark.parametrize(
-    "template", ["{{ messages[0]['content'] }}", "gs://b/t.jinja", "/vllm-workspace/examples/template_chatml.jinja"]
+    "template",
+    ["{{ messages[0]['content'] }}", "gs://b/t.jinja", "/vllm-workspace/examples/template_chatml.jinja"],
 )
 def test_templates_that_are_there(template: str) -> None:
     objects = Objects({"gs://b/t.jinja": b"{{ messages }}"})
@@ -293,11 +319,17 @@ def test_templates_that_are_there(template: str) -> None:
     ("args", "fields", "text"),
     [
         ((*SERVER[:4], "--port=7080", f"--model={LLAMA}"), {}, "listens on port 7080, Vertex AI probes"),
-        ((*SERVER[:3], "--host=127.0.0.1", "--port=8080", f"--model={LLAMA}"), {}, "loopback only: pass --host=0.0.0.0"),
+        (
+            (*SERVER[:3], "--host=127.0.0.1", "--port=8080", f"--model={LLAMA}"),
+            {},
+            "loopback only: pass --host=0.0.0.0",
+        ),
         ((*SERVER, f"--model={LLAMA}"), {"health_route": "/healthz"}, "healthRoute /healthz answers 404"),
     ],
 )
-def test_a_server_that_vertex_ai_cannot_reach(args: tuple[str, ...], fields: dict[str, Any], text: str) -> None:
+def test_a_server_that_vertex_ai_cannot_reach(
+    args: tuple[str, ...], fields: dict[str, Any], text: str
+) -> None:
     request = ContainerRequest(
         f"{FORK}:20241001_0916_RC00",
         args=(*args, "--max-model-len=4096"),

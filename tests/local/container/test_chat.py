@@ -87,7 +87,9 @@ def test_stream_frames(serve: Serve) -> None:
 
 
 def test_usage_comes_last_when_it_is_asked_for(serve: Serve) -> None:
-    events = _chat(serve(image=V085), stream=True, max_tokens=3, stream_options={"include_usage": True}).events
+    events = _chat(
+        serve(image=V085), stream=True, max_tokens=3, stream_options={"include_usage": True}
+    ).events
     assert events[-2]["choices"] == []
     assert events[-2]["usage"]["completion_tokens"] == 3
     assert all("usage" not in event for event in events[:-2])
@@ -118,7 +120,9 @@ def test_alternatives_differ(serve: Serve) -> None:
 
 
 def test_logprobs_say_that_the_text_is_certain(serve: Serve) -> None:
-    content = _chat(serve(), logprobs=True, top_logprobs=3, max_tokens=2).json["choices"][0]["logprobs"]["content"]
+    content = _chat(serve(), logprobs=True, top_logprobs=3, max_tokens=2).json["choices"][0]["logprobs"][
+        "content"
+    ]
     assert [entry["logprob"] for entry in content] == [0.0, 0.0]
     assert [len(entry["top_logprobs"]) for entry in content] == [1, 1]
     assert bytes(content[0]["bytes"]).decode() == content[0]["token"]
@@ -136,15 +140,27 @@ def test_logprobs_say_that_the_text_is_certain(serve: Serve) -> None:
         ({"presence_penalty": 3}, "presence_penalty must be in [-2, 2], got 3.0."),
         ({"stop": [""]}, "stop cannot contain an empty string."),
         ({"max_tokens": 2, "min_tokens": 5}, "min_tokens must be less than or equal to max_tokens=2, got 5."),
-        ({"max_tokens": 5000}, "This model's maximum context length is 4096 tokens. However, you requested 50"),
+        (
+            {"max_tokens": 5000},
+            "This model's maximum context length is 4096 tokens. However, you requested 50",
+        ),
         ({"model": "other"}, "The model `other` does not exist."),
-        ({"foo": 1}, "'type': 'extra_forbidden', 'loc': ('body', 'foo'), 'msg': 'Extra inputs are not permitted'"),
+        (
+            {"foo": 1},
+            "'type': 'extra_forbidden', 'loc': ('body', 'foo'), 'msg': 'Extra inputs are not permitted'",
+        ),
         ({"messages": "hi"}, "'type': 'list_type', 'loc': ('body', 'messages')"),
         ({"stream_options": {}, "n": "x"}, "'type': 'int_parsing', 'loc': ('body', 'n')"),
-        ({"stream_options": {"include_usage": True}}, "Stream options can only be defined when `stream=True`."),
+        (
+            {"stream_options": {"include_usage": True}},
+            "Stream options can only be defined when `stream=True`.",
+        ),
         ({"top_logprobs": 2}, "when using `top_logprobs`, `logprobs` must be set to true."),
         ({"tool_choice": "auto"}, "When using `tool_choice`, `tools` must be set."),
-        ({"tools": [TOOL]}, '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'),
+        (
+            {"tools": [TOOL]},
+            '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
+        ),
         ({"tools": [TOOL], "tool_choice": "none"}, '`tool_choice` must either be a named tool or "auto".'),
         (
             {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "x"}}},

@@ -139,7 +139,9 @@ def test_errors_of_the_server_come_back_as_they_are() -> None:
 def test_predictions_become_completions() -> None:
     body = {"instances": [{"prompt": "A", "max_tokens": 3, "raw_response": True}, {"prompt": "B", "n": 2}]}
     reply = _with_server(_post("/generate", body))
-    assert reply.json == {"predictions": [" text", ["Prompt:\nB\nOutput:\n text", "Prompt:\nB\nOutput:\n text"]]}
+    assert reply.json == {
+        "predictions": [" text", ["Prompt:\nB\nOutput:\n text", "Prompt:\nB\nOutput:\n text"]]
+    }
     assert seen[0] == {"prompt": "A", "max_tokens": 3, "model": "tiny"}
 
 
@@ -147,7 +149,12 @@ def test_predictions_become_completions() -> None:
     ("request_", "body", "status", "text"),
     [
         (None, {**CHAT, "model": "nobody"}, 404, "The model `nobody` does not exist."),
-        (container_request(model=BASE), {**CHAT, "model": BASE}, 400, "default chat template is no longer allowed"),
+        (
+            container_request(model=BASE),
+            {**CHAT, "model": BASE},
+            400,
+            "default chat template is no longer allowed",
+        ),
         (None, {"model": LLAMA}, 400, "'loc': ('body', 'messages')"),
     ],
 )

@@ -50,7 +50,10 @@ def test_the_upstream_image_has_an_entry_point() -> None:
         ((), "no command specified"),
         (("--model=m", "--port=8080"), 'exec: "--model=m": executable file not found in $PATH'),
         (("--model=a/b",), 'exec: "--model=a/b": stat --model=a/b: no such file or directory'),
-        (("vllm.entrypoints.api_server",), 'exec: "vllm.entrypoints.api_server": executable file not found in $PATH'),
+        (
+            ("vllm.entrypoints.api_server",),
+            'exec: "vllm.entrypoints.api_server": executable file not found in $PATH',
+        ),
         (("python", "-m", "vllm.entrypoints.apiserver"), "No module named vllm.entrypoints.apiserver"),
         (("python", "serve.py"), "can't open file 'serve.py': [Errno 2] No such file or directory"),
         (("python",), "names no module"),

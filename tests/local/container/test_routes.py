@@ -70,7 +70,11 @@ def test_the_default_limit_is_16_tokens(serve: Serve) -> None:
         ({"prompt": "a", "temperature": -1}, 400, "temperature must be non-negative, got -1."),
         ({"prompt": "a", "foo": 1}, 500, "got an unexpected keyword argument 'foo'"),
         ({"prompt": "word " * 5000}, 400, "more than max_model_len 4096"),
-        ({"prompt": "a", "lora_id": "gs://b/adapter"}, 400, "lora_id needs a server started with --enable-lora"),
+        (
+            {"prompt": "a", "lora_id": "gs://b/adapter"},
+            400,
+            "lora_id needs a server started with --enable-lora",
+        ),
         ({"prompt": "a", "multi_modal_data": {"image": "https://x/y.png"}}, 400, "Unknown model type: llama"),
     ],
 )
@@ -103,7 +107,9 @@ def test_images_of_the_predict_route(serve: Serve) -> None:
     good = _predict(asker, {"prompt": prompt, "multi_modal_data": data, "max_tokens": 99})
     assert "1 image, which I cannot see" in good.json["predictions"][0]
     without = _predict(asker, {"prompt": "What is this?", "multi_modal_data": data})
-    assert "prompt has 0 <|image|> for 1 image(s): begin it with <|begin_of_text|><|image|>." in without.message
+    assert (
+        "prompt has 0 <|image|> for 1 image(s): begin it with <|begin_of_text|><|image|>." in without.message
+    )
     assert "must be" in _predict(asker, {"prompt": prompt, "multi_modal_data": {"audio": "x"}}).message
 
 
@@ -112,7 +118,9 @@ def test_vllms_plain_body_on_googles_image(serve: Serve) -> None:
     assert asker("POST", "/generate", {"prompt": "Hi", "max_tokens": 2}).json == {
         "text": ["Prompt:\nHi\nOutput:\nI am"],
     }
-    stream = asker("POST", "/generate", {"prompt": "Hi", "max_tokens": 2, "stream": True, "raw_response": True})
+    stream = asker(
+        "POST", "/generate", {"prompt": "Hi", "max_tokens": 2, "stream": True, "raw_response": True}
+    )
     chunks = [json.loads(chunk) for chunk in stream.body.split(b"\0") if chunk]
     assert [chunk["text"][0] for chunk in chunks] == ["I", "I am"]
 
@@ -230,5 +238,7 @@ def test_a_stopped_container_does_not_answer() -> None:
 
 
 def test_unknown_backends_are_named() -> None:
-    with pytest.raises(ValueError, match="container backend 'docker' is unknown: use `simulated`, `vllm`, or the"):
+    with pytest.raises(
+        ValueError, match="container backend 'docker' is unknown: use `simulated`, `vllm`, or the"
+    ):
         make_container(ContainerRequest("x"), backend="docker")

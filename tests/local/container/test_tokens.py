@@ -36,7 +36,9 @@ def test_an_answer_keeps_its_limits(text: str, limit: int, stop: list[str], seed
     assert reply.tokens <= limit + 1
     assert len(reply.pieces) <= limit
     assert all(word not in reply.text for word in stop)
-    assert reply.finish_reason == ("stop" if reply.stop_reason or len(reply.pieces) < limit else reply.finish_reason)
+    assert reply.finish_reason == (
+        "stop" if reply.stop_reason or len(reply.pieces) < limit else reply.finish_reason
+    )
 
 
 def test_seeds_and_alternatives_choose_other_words() -> None:

@@ -56,7 +56,12 @@ def test_a_recent_engine_on_path_is_used_and_remembered(
 
 @pytest.mark.parametrize(("version", "host"), [("v3.219.9", True), ("v3.251.0", False), ("nonsense", True)])
 def test_an_engine_on_path_that_cannot_do_it_is_left(
-    engines: Path, tmp_path: Path, children: Children, version: str, host: bool, monkeypatch: pytest.MonkeyPatch
+    engines: Path,
+    tmp_path: Path,
+    children: Children,
+    version: str,
+    host: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     command(tmp_path / "path", "pulumi", version)
     if host:

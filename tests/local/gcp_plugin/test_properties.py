@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import re
+from pathlib import Path
 from typing import Any
 
 import pulumi_gcp as gcp
 import pytest
 
+import infra.local.gcp_plugin
 from infra.local.gcp_plugin.base import Gcp, GcpResource
 from infra.local.gcp_plugin.buckets import Bucket, GetBucket
 from infra.local.gcp_plugin.plugin import RESOURCES, VERSION
 from infra.local.gcp_plugin.properties import Property, ignoring_case, problems
+from infra.local.gcp_plugin.settings import APIS
 from infra.plugin.values import UNKNOWN
 
 OFFICIAL: dict[str, Any] = {
@@ -142,3 +146,14 @@ def test_labels_of_others_are_no_drift_and_ours_are() -> None:
         {}, {"labels": {"a": "1", "goog-pulumi-provisioned": "true"}}, importing=True
     )
     assert imported == {"labels": {"a": "1"}}
+
+
+def test_the_readme_lists_exactly_what_is_supported() -> None:
+    readme = Path(infra.local.gcp_plugin.__file__).with_name("README.md").read_text()
+    rows = re.findall(r"^\| `(\S+)` \| (.+) \|$", readme, re.MULTILINE)
+
+    listed = {token: set(inputs.replace("`", "").split()) for token, inputs in rows}
+
+    assert listed == {resource.token: {each.name for each in resource.properties} for resource in RESOURCES}
+    assert GetBucket.token in readme
+    assert all(f"gcp:{setting}" in readme for setting, _ in APIS.values())

@@ -147,11 +147,11 @@ def test_account_drift_and_import(plugin: Plugin, cloud: LocalCloud, account: Ma
 
 def test_account_that_exists_is_an_error_with_the_ways_out(plugin: Plugin, account: Made) -> None:
     with pytest.raises(Failed) as error:
-        plugin.create(ACCOUNT, accountId="serving")
+        plugin.create(ACCOUNT, accountId="serving", displayName="Other")
 
     assert "already exists" in error.value.text
     assert f"pulumi import {ACCOUNT} one {account.id}" in error.value.text
-    adopted = plugin.create(ACCOUNT, accountId="serving", createIgnoreAlreadyExists=True)
+    adopted = plugin.create(ACCOUNT, accountId="serving", displayName="Other", createIgnoreAlreadyExists=True)
     assert adopted.id == account.id
 
 
@@ -452,9 +452,14 @@ def test_endpoint_update_drift_import_and_delete(plugin: Plugin, cloud: LocalClo
 
 def test_an_endpoint_id_that_is_taken(plugin: Plugin, endpoint: Made) -> None:
     with pytest.raises(Failed, match="Choose another name") as error:
-        plugin.create(ENDPOINT, "two", name="123456789", location=REGION, displayName="Chat")
+        plugin.create(ENDPOINT, "two", name="123456789", location=REGION, displayName="Other")
 
     assert f"pulumi import {ENDPOINT} two {endpoint.id}" in error.value.text
+
+
+def test_what_a_killed_run_has_made_is_taken_over(plugin: Plugin, account: Made, endpoint: Made) -> None:
+    for made in (account, endpoint):
+        assert plugin.create(made.token, **made.inputs) == made
 
 
 @pytest.mark.parametrize(

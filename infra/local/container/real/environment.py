@@ -100,17 +100,23 @@ def _pins() -> str:
 
 
 def _step(say: Callable[[str], None], name: str, command: Sequence[str]) -> None:
+    """Run one command, passing its lines on as they come."""
     say(f"{name} …")
     begun = time.monotonic()
+    lines: list[str] = []
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     except FileNotFoundError as error:
         raise EnvironmentFailed(f"{name}: {error}") from error
-    if done.returncode:
-        tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-12:])
-        raise EnvironmentFailed(
-            f"{name} failed ({' '.join(command)}):\n{tail}\nRun the same command again to retry."
-        )
+    assert process.stdout is not None
+    with process.stdout:
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            if not lines[-1].lstrip().startswith(("+", "-")):  # uv's list of every installed package
+                say(f"    {lines[-1]}")
+    if process.wait():
+        tail = "\n".join(lines[-12:])
+        raise EnvironmentFailed(f"{name} failed ({' '.join(command)}):\n{tail}\nRun the same command again to retry.")
     say(f"    {time.monotonic() - begun:.0f} s")
 
 

@@ -59,7 +59,7 @@ class ServerProcess:
                 continue
             if not line:
                 return
-            self.lines.append(line.decode(errors="replace").rstrip("\n"))
+            self.lines.append(line.decode(errors="replace").rstrip("\r\n"))
 
     @property
     def running(self) -> bool:

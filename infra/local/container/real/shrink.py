@@ -1,7 +1,7 @@
 """A model of megabytes with the architecture of a model card.
 
-Same architecture class, number of layers, ratio of attention to KV heads, ratio of MLP to hidden width, tied or
-untied embeddings and longest length; small widths, a byte-level tokenizer, weights made up by vLLM itself
+Same architecture class, number of layers (up to 32), ratio of attention to KV heads, ratio of MLP to hidden width,
+tied or untied embeddings and longest length; small widths, a byte-level tokenizer, weights made up by vLLM itself
 (``--load-format dummy``).
 """
 
@@ -16,6 +16,8 @@ from infra.recipes.cards import ModelCard
 # The CPU attention kernels of vLLM 0.32 take head sizes from 32 up.
 _HEAD_DIM: Final = 32
 _GROUPS: Final = 8
+# 126 layers of Llama 3.1 405B's proportions would still be 1.8 GB.
+_MOST_LAYERS: Final = 32
 _SPECIALS: Final = (
     "<|begin_of_text|>",
     "<|end_of_text|>",
@@ -72,7 +74,7 @@ def config_of(card: ModelCard) -> dict[str, Any]:
         "model_type": "llama",
         "hidden_size": hidden,
         "intermediate_size": inner // 32 * 32 or 32,
-        "num_hidden_layers": arch.num_hidden_layers,
+        "num_hidden_layers": min(arch.num_hidden_layers, _MOST_LAYERS),
         "num_attention_heads": heads,
         "num_key_value_heads": kv_heads,
         "head_dim": _HEAD_DIM,

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.local.engine.pulumi import Engine
+from infra.local.engine.steps import Problem
+from infra.local.stack.commands import chosen_stack_file
+from infra.local.stack.recovery import created, needs_a_deployment
+from infra.local.stack.report import billable
+from infra.local.stack.runs import Interrupted, Stack
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+def pulumi(folder: Path, script: str) -> Engine:
+    """An engine whose `pulumi` is this shell script."""
+    folder.mkdir()
+    (folder / "pulumi").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "pulumi").chmod(0o755)
+    return Engine(folder, "3.220.0", "path")
+
+
+def stack(tmp_path: Path, said: list[str], script: str = "exit 0") -> Stack:
+    return Stack(pulumi(tmp_path / "bin", script), dict(os.environ), tmp_path / "state", said.append)
+
+
+def write_lock(tmp_path: Path, pid: int, host: str) -> Path:
+    path = tmp_path / "state" / ".pulumi/locks/organization/vertex-vllm/local/1.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"pid": pid, "hostname": host, "timestamp": "2026-01-01T00:00:00Z"}))
+    return path
+
+
+def write_state(tmp_path: Path, **latest: Any) -> None:
+    path = tmp_path / "state" / ".pulumi/stacks/vertex-vllm/local.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"version": 3, "checkpoint": {"latest": latest}}))
+
+
+def test_the_lock_of_a_dead_run_is_taken_away(tmp_path: Path, said: list[str]) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    lock = write_lock(tmp_path, dead.pid, socket.gethostname())
+    stack(tmp_path, said).unlock()
+    assert not lock.exists()
+    assert said == [f"an earlier run (process {dead.pid}) was killed; its lock is taken away"]
+
+
+def test_a_number_that_another_program_has_by_now_is_a_dead_run(tmp_path: Path, said: list[str]) -> None:
+    other = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    lock = write_lock(tmp_path, other.pid, socket.gethostname())
+    stack(tmp_path, said).unlock()
+    assert not lock.exists()
+    other.communicate()
+
+
+def test_the_lock_of_a_live_run_stays(tmp_path: Path, said: list[str]) -> None:
+    live = subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.stdin.read()", "pulumi"], stdin=subprocess.PIPE
+    )
+    lock = write_lock(tmp_path, live.pid, socket.gethostname())
+    with pytest.raises(Problem, match=rf"stop it \(kill {live.pid}\)"):
+        stack(tmp_path, said).unlock()
+    assert lock.exists()
+    live.communicate()
+
+
+def test_the_lock_of_another_machine_stays(tmp_path: Path, said: list[str]) -> None:
+    lock = write_lock(tmp_path, 1, "elsewhere")
+    with pytest.raises(Problem, match="on elsewhere"):
+        stack(tmp_path, said).unlock()
+    assert lock.exists()
+
+
+def test_the_state_is_read_without_the_engine(tmp_path: Path, said: list[str]) -> None:
+    kinds = ("pulumi:pulumi:Stack", "pulumi:providers:gcp", "gcp:storage/bucket:Bucket")
+    write_state(
+        tmp_path, resources=[{"type": kind} for kind in kinds], pending_operations=[{"type": "creating"}]
+    )
+    found = stack(tmp_path, said)
+    assert [each["type"] for each in found.resources()] == ["gcp:storage/bucket:Bucket"]
+    assert found.pending() == [{"type": "creating"}]
+
+
+def test_without_state_there_is_nothing(tmp_path: Path, said: list[str]) -> None:
+    found = stack(tmp_path, said)
+    assert found.resources() == []
+    assert found.pending() == []
+
+
+def test_a_run_that_fails_says_how_to_go_on(tmp_path: Path, said: list[str]) -> None:
+    with pytest.raises(Problem, match="make down goes on from there"):
+        stack(tmp_path, said, "exit 3").destroy()
+
+
+def test_an_interrupt_waits_for_the_engine(tmp_path: Path, said: list[str]) -> None:
+    # The engine is interrupted by us, takes its time to save, and only then ends.
+    script = 'trap "touch saved; exit 1" INT; kill -TERM $PPID; while :; do sleep 0.05; done'
+    with pytest.raises(Interrupted):
+        stack(tmp_path, said, f"cd '{tmp_path}'; {script}").destroy()
+    assert (tmp_path / "saved").exists()
+
+
+def test_a_quiet_command_shows_its_error(tmp_path: Path, said: list[str]) -> None:
+    with pytest.raises(Problem, match="wrong passphrase"):
+        stack(tmp_path, said, "echo 'wrong passphrase' >&2; exit 255").select()
+
+
+PENDING: list[dict[str, Any]] = [
+    {
+        "type": "creating",
+        "resource": {
+            "urn": "urn:endpoint",
+            "type": "gcp:vertex/aiEndpoint:AiEndpoint",
+            "inputs": {"project": "p", "location": "l", "name": "123"},
+        },
+    },
+    {
+        "type": "creating",
+        "resource": {
+            "urn": "urn:account",
+            "type": "gcp:serviceaccount/account:Account",
+            "inputs": {"project": "p", "accountId": "serving"},
+        },
+    },
+    {
+        "type": "creating",
+        "resource": {"urn": "urn:bucket", "type": "gcp:storage/bucket:Bucket", "inputs": {"name": "b"}},
+    },
+    {
+        "type": "creating",
+        "resource": {"urn": "urn:unnamed", "type": "gcp:storage/bucket:Bucket", "inputs": {}},
+    },
+    {
+        "type": "deleting",
+        "resource": {"urn": "urn:gone", "type": "gcp:storage/bucket:Bucket", "inputs": {"name": "g"}},
+    },
+]
+
+
+def test_what_a_killed_run_did_create_is_found_by_its_id() -> None:
+    assert created(PENDING, lambda path: True) == {
+        "urn:endpoint": "projects/p/locations/l/endpoints/123",
+        "urn:account": "projects/p/serviceAccounts/serving@p.iam.gserviceaccount.com",
+        "urn:bucket": "b",
+    }
+    assert created(PENDING, lambda path: path == "storage/v1/b/b") == {"urn:bucket": "b"}
+
+
+def test_what_only_the_provider_finds_again_asks_for_a_deployment() -> None:
+    model = {"type": "creating", "resource": {"type": "vertexserving:index:Model"}}
+    assert needs_a_deployment([*PENDING, model]) is True
+    assert needs_a_deployment(PENDING) is False
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "stacks/llama-3.2-1b.l4x1.yaml",
+        "llama-3.2-1b.l4x1.yaml",
+        "llama-3.2-1b.l4x1",
+        "./stacks/llama-3.2-1b.l4x1.yaml",
+    ],
+)
+def test_a_stack_file_is_named_by_its_path_or_its_name(given: str) -> None:
+    assert chosen_stack_file(given) == "stacks/llama-3.2-1b.l4x1.yaml"
+
+
+def test_without_a_choice_the_stacks_own_file_counts() -> None:
+    assert chosen_stack_file("") is None
+
+
+def test_an_unknown_stack_file_names_the_nearest_first() -> None:
+    with pytest.raises(Problem) as problem:
+        chosen_stack_file("stacks/llama-3.2-1b.l4x2.yaml")
+    lines = str(problem.value).splitlines()
+    assert lines[0].startswith("STACK_FILE=stacks/llama-3.2-1b.l4x2.yaml: there is no such file")
+    assert lines[1].strip() == "stacks/llama-3.2-1b.l4x1.yaml"
+    assert len(lines) > 10
+
+
+def test_enabled_apis_are_not_left_overs() -> None:
+    assert billable({"enabled services": ["p: a"], "models": [], "endpoints": ["e"]}) == {"endpoints": ["e"]}
