@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from infra.recipes import catalog, nearest
 from infra.recipes.errors import StackError
-from infra.settings import Settings, parse
-from infra.values import KEYS, MAX_LABELS, RawSettings
+from infra.settings import KEYS, RawSettings, Settings, parse
+from infra.settings.values import MAX_LABELS
 
 ROOT = Path(__file__).resolve().parents[1]
 LLAMA = "stacks/meta-llama-3.1-8b-instruct.l4x1.yaml"
@@ -581,3 +581,14 @@ def test_shipped_environments_are_complete_but_for_project_and_token(
     )
     assert settings.labels["owner"]
     assert settings.usd_per_hour
+
+
+@pytest.mark.parametrize(
+    ("wanted", "of_the_file", "dedicated"), [("true", False, True), ("false", True, False)]
+)
+def test_an_environment_decides_whether_the_endpoint_is_dedicated(
+    root: Path, wanted: str, of_the_file: bool, dedicated: bool
+) -> None:
+    stack_file(root, endpoint={"dedicated": of_the_file})
+    assert read(root).plan.endpoint.dedicated is of_the_file
+    assert read(root, {"vertex-vllm:dedicatedEndpoint": wanted}).plan.endpoint.dedicated is dedicated

@@ -150,6 +150,17 @@ def test_a_partial_failure_carries_what_exists(provider: Provider) -> None:
     assert error.value.details() == "the container did not start; its log is empty"
 
 
+def test_an_update_may_fail_in_part_too(provider: Provider) -> None:
+    request = provider_pb2.UpdateRequest(id="one", urn=urn("HalfMade"), news=to_struct({"size": 2}))
+
+    with pytest.raises(grpc.RpcError) as error:
+        provider.Update(request)
+
+    failed = details(error.value)
+    assert (failed.id, list(failed.reasons)) == ("one", ["still broken"])
+    assert from_struct(failed.properties) == {"size": 2, "made": False}
+
+
 def test_a_partial_failure_may_be_large(provider: Provider) -> None:
     with pytest.raises(grpc.RpcError) as error:
         create(provider, "HalfMade", log="x" * 1_000_000)

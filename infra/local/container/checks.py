@@ -125,13 +125,8 @@ def _quantization(card: ModelCard, options: Options, log: Log) -> Iterator[Probl
     methods = quantization_methods(log.dialect.version)
     if asked not in methods:
         shown = ", ".join(repr(name) for name in methods)
-        if log.dialect.since("0.9.0"):
-            yield Problem("ValueError", f"Unknown quantization method: {asked}. Must be one of [{shown}].")
-        else:
-            yield Problem(
-                "api_server.py: error",
-                f"argument --quantization/-q: invalid choice: '{asked}' (choose from {shown})",
-            )
+        # Before 0.9 argparse refuses it: the names are the flag's choices there.
+        yield Problem("ValueError", f"Unknown quantization method: {asked}. Must be one of [{shown}].")
     elif own and own != asked and not asked.startswith(own):
         yield Problem(
             "ValueError",

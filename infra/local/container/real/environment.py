@@ -116,7 +116,9 @@ def _step(say: Callable[[str], None], name: str, command: Sequence[str]) -> None
                 say(f"    {lines[-1]}")
     if process.wait():
         tail = "\n".join(lines[-12:])
-        raise EnvironmentFailed(f"{name} failed ({' '.join(command)}):\n{tail}\nRun the same command again to retry.")
+        raise EnvironmentFailed(
+            f"{name} failed ({' '.join(command)}):\n{tail}\nRun the same command again to retry."
+        )
     say(f"    {time.monotonic() - begun:.0f} s")
 
 

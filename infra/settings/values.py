@@ -20,6 +20,7 @@ from infra.recipes.errors import ABSENT, SettingsError, nearest, raise_problems
 
 KEYS: tuple[str, ...] = (
     "bucket",
+    "dedicatedEndpoint",
     "grants",
     "hfToken",
     "labels",
@@ -193,6 +194,12 @@ class Values:
                 f"pulumi config set {OWN_ENDPOINT_KEY} {origin}",
             )
         return origin
+
+    def dedicated_endpoint(self) -> bool | None:
+        """What the environment wants, whatever the stack file says; None when it leaves the choice to it."""
+        if self.own("dedicatedEndpoint") is None:
+            return None
+        return self.choice("dedicatedEndpoint", ("false", "true")) == "true"
 
     # Whose, and for how much
 

@@ -1,6 +1,6 @@
 """The settings of one environment, read once and checked to the last key before anything is registered.
 
-The only reader of Pulumi's configuration and of the environment. Owns what the single values (`infra.values`) and the
+The only reader of Pulumi's configuration and of the environment. Owns what the single values (`values`) and the
 stack file (`infra.recipes`) mean together. `parse` is pure but for the stack file it loads, so tests and tools can
 check an environment without an engine; `read` feeds it from a running program.
 """
@@ -19,9 +19,9 @@ from pulumi.runtime.config import CONFIG
 
 from components.artifacts import OnDestroy
 from components.identity import Grants
-from infra.recipes import ServingPlan, StackFile, load_stack_file, plan
+from infra.recipes import EndpointOptions, ServingPlan, StackFile, load_stack_file, plan
 from infra.recipes.errors import ABSENT, SettingsError, StackError, nearest, raise_problems
-from infra.values import RawSettings, Values
+from infra.settings.values import RawSettings, Values
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class Settings:
         stack: Name of the Pulumi stack.
         project: Google Cloud project id.
         region: Region that serves.
-        stack_file: The stack file as it was loaded.
+        stack_file: The stack file, with what the environment overrides.
         plan: What is served on what.
         labels: Labels of the owner.
         usd_per_hour: Price of all replicas at most, None when it is not known.
@@ -120,13 +120,17 @@ class _Parser(Values):
         grants = self.attempt(self.grants)
         on_destroy = self.attempt(lambda: self.on_destroy(bucket))
         endpoint = self.attempt(self.api_endpoint)
+        dedicated = self.attempt(self.dedicated_endpoint)
         budget = self.attempt(self.budget)
         token = self.attempt(self.token)
         loaded = self.attempt(self.stack_file)
+        stack_file: StackFile | None = None
         serving: ServingPlan | None = None
         price: float | None = None
         if loaded and region:
             path, stack_file = loaded
+            if dedicated is not None:
+                stack_file = stack_file.model_copy(update={"endpoint": EndpointOptions(dedicated=dedicated)})
             serving = self.attempt(lambda: plan(stack_file, region=region, source=str(self.root / path)))
             if serving:
                 self.attempt(lambda: self.require_token(serving, path))
@@ -134,14 +138,14 @@ class _Parser(Values):
                 self.warnings.extend(serving.warnings)
         raise_problems(self.problems, file=self.file, kind=SettingsError)
         # Whatever is None here has put its problem on the list above.
-        if project is None or region is None or loaded is None or serving is None:
+        if project is None or region is None or stack_file is None or serving is None:
             raise SettingsError("cannot be read.", file=self.file)
         return Settings(
             pulumi_project=self.raw.pulumi_project,
             stack=self.raw.stack,
             project=project,
             region=region,
-            stack_file=loaded[1],
+            stack_file=stack_file,
             plan=serving,
             labels=labels or {},
             usd_per_hour=price,
