@@ -68,6 +68,8 @@ class ServingIdentity(pulumi.ComponentResource):
                 project=args.project,
                 account_id=args.account_id,
                 display_name=args.display_name,
+                # A run that was killed in the middle of this create has made it; the id is the stack's alone.
+                create_ignore_already_exists=True,
                 opts=child,
             )
             self.email = account.email

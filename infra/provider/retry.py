@@ -33,7 +33,7 @@ class Pace:
     mutate: float = 3600.0
     upload: float = 1800.0
     remove: float = 1800.0
-    in_use: float = 300.0
+    in_use: float = 120.0
     scale: float = 1.0
 
 

@@ -87,11 +87,12 @@ def markdown(rows: Sequence[Row], total: str) -> str:
         "# Simulated and real vLLM",
         "",
         f"Written by `python -m infra.local.container.compare --report docs/vllm-differences.md` on {day}: the "
-        f"simulated container and vLLM {VLLM_VERSION} (CPU build, shrunk models with random weights) got the same arguments and "
-        "the same requests. Compared: status, content type, every field and its value, every kind of streaming frame, "
-        "and the text of refusals. Not compared: ids, times, words of answers and numbers of tokens (the simulation "
-        "has no model, and a tokenizer of its own); start-up lines and memory (there is no GPU); Google's own build "
-        "and older versions, whose arguments, texts and fields were read in the released wheels and not seen running.",
+        f"simulated container and vLLM {VLLM_VERSION} (CPU build, shrunk models with random weights) got the same "
+        "arguments and the same requests. Compared: status, content type, every field and its value, every kind of "
+        "streaming frame, and the text of refusals. Not compared: ids, times, words of answers and numbers of tokens "
+        "(the simulation has no model, and a tokenizer of its own); start-up lines and memory (there is no GPU); "
+        "Google's own build and older versions, whose arguments, texts and fields were read in the released wheels "
+        "and not seen running.",
         "",
         f"{total}.",
         "",
