@@ -84,6 +84,10 @@ class Connector:
 
 
 def _way(ctx: Context) -> Access:
+    # Google's libraries warn of the end of Python versions and of modules of their own as they are imported, and the
+    # engine shows what a plugin writes: nobody who runs `pulumi up` can act on it.
+    for category in (FutureWarning, DeprecationWarning):
+        warnings.filterwarnings("ignore", category=category, module=r"google\b.*")
     try:
         return access(ctx.config)
     except AccessError as e:
@@ -91,9 +95,6 @@ def _way(ctx: Context) -> Access:
 
 
 def _make(session: AuthorizedSession, way: Access, location: str) -> Clients:
-    # They warn of the end of Python versions and of their own modules; nobody who runs `pulumi up` can act on it.
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\b.*")
-    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"google\b.*")
     from google.cloud.aiplatform_v1 import EndpointServiceClient, ModelServiceClient
 
     url = way.api_url(location)

@@ -156,6 +156,7 @@ def test_life(serving: EngineStack, program: Program, cloud: LocalCloud) -> None
     first = serving.outputs()
     assert deployed(cloud) == [first["deployed"]]
     assert up.has("deployed as")
+    assert "Warning" not in up.output
     assert serving.preview("--expect-no-changes").status == 0
     assert_no_token(serving, up.output)
 

@@ -268,11 +268,12 @@ def provider_on(cloud: LocalCloud, *, pace: Pace = FAST, stack: str = "test") ->
 def _call(call: Callable[[], Any]) -> Any:
     try:
         return call()
-    except grpc.RpcError as e:
+    except grpc.RpcError as error:
+        answer: Any = error
         partial = None
-        for key, value in e.trailing_metadata() or ():
+        for key, value in answer.trailing_metadata() or ():
             if key == "grpc-status-details-bin":
                 status = status_pb2.Status.FromString(value)
                 partial = provider_pb2.ErrorResourceInitFailed()
                 assert status.details[0].Unpack(partial)
-        raise Refused(e.details(), partial) from None
+        raise Refused(answer.details(), partial) from None

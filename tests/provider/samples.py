@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from typing import Any
 
 Json = dict[str, Any]
@@ -59,16 +60,28 @@ def deployment(model: str, **changes: Any) -> Json:
 
 
 class Quiet:
-    """A call's context that remembers warnings."""
+    """A call's context that remembers warnings and what is shown."""
 
     urn = "urn:pulumi:test::vertex-vllm::vertexserving:index:Model::served"
     name, stack, project = "served", "test", "vertex-vllm"
     preview = True
-    config: dict[str, str] = {}  # noqa: RUF012
     timeout = None
 
     def __init__(self) -> None:
+        self.config: dict[str, str] = {}
+        self.cancelled = threading.Event()
         self.warnings: list[str] = []
+        self.shown: list[str] = []
+
+    def status(self, message: str) -> None:
+        """Remembered."""
+        self.shown.append(message)
 
     def warn(self, message: str) -> None:
+        """Remembered."""
         self.warnings.append(message)
+
+    def info(self, message: str) -> None:
+        """Forgotten, as are the following."""
+
+    error = debug = info

@@ -39,7 +39,11 @@ def changed(inputs: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 
 LABEL = "a label's value: at most 63 lower-case letters, digits, _ or -"
-CONTAINER_PROPERTIES = "imageUri, command, args, env, ports, predictRoute, healthRoute, sharedMemorySizeMb, deploymentTimeoutSeconds"
+CONTAINER_PROPERTIES = (
+    "imageUri, command, args, env, ports, predictRoute, healthRoute, sharedMemorySizeMb, "
+    "deploymentTimeoutSeconds"
+)
+LABEL_KEY = "a label's key: a lower-case letter, then at most 62 lower-case letters, digits, _ or -"
 
 BAD_MODELS = [
     ("project", DELETE, "", "project: is missing; give the Google Cloud project."),
@@ -85,7 +89,7 @@ BAD_MODELS = [
         "labels.Team",
         "x",
         "",
-        'labels: "Team" is not a label\'s key: a lower-case letter, then at most 62 lower-case letters, digits, _ or -.',
+        f'labels: "Team" is not {LABEL_KEY}.',
     ),
     ("labels.team", "Search Team", "", f'labels.team: "Search Team" is not {LABEL}.'),
     ("labels.team", 5, "", "labels.team: must be text, not 5 (a whole number)."),
@@ -247,7 +251,8 @@ BAD_DEPLOYMENTS = [
         "autoscalingMetricSpecs",
         [{"metricName": "duty_cycle", "target": 60}],
         "",
-        f'autoscalingMetricSpecs[0].metricName: "duty_cycle" is not a metric for autoscaling; valid: {", ".join(METRICS)}.',
+        'autoscalingMetricSpecs[0].metricName: "duty_cycle" is not a metric for autoscaling; valid: '
+        f"{', '.join(METRICS)}.",
     ),
     (
         "autoscalingMetricSpecs",
@@ -412,7 +417,8 @@ def test_a_duty_cycle_needs_an_accelerator() -> None:
     assert failures_of(Deployment, inputs) == [
         (
             "",
-            "autoscalingMetricSpecs[0].metricName: is about accelerators, and machineSpec has none; choose another metric.",
+            "autoscalingMetricSpecs[0].metricName: is about accelerators, and machineSpec has none; "
+            "choose another metric.",
         )
     ]
 
@@ -420,7 +426,8 @@ def test_a_duty_cycle_needs_an_accelerator() -> None:
 def test_accelerators_are_those_of_the_client_library() -> None:
     from google.cloud.aiplatform_v1.types import AcceleratorType
 
-    named = {each.name for each in AcceleratorType if each.value}
+    every: Any = AcceleratorType
+    named = {each.name for each in every if each.value}
     assert set(ACCELERATORS) == named
 
 

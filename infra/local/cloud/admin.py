@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -14,6 +15,8 @@ from infra.local.cloud.requestlog import RequestLog
 from infra.local.cloud.rest import Call, Method
 
 Json = dict[str, Any]
+#: Farthest that the clock may be moved, in seconds (about 47 years).
+MAX_OFFSET = 1.5e9
 
 
 def routes(cloud: Cloud, log: RequestLog) -> list[BaseRoute]:
@@ -120,14 +123,20 @@ class Admin:
         ):
             if given in call.body:
                 changes[name] = _seconds(given, call.body[given])
+                if changes[name] < 0:
+                    raise invalid(f"{given} is {call.body[given]!r}; it must not be negative.")
         self.cloud.set_timing(**changes)
         return self.timing(call)
 
     def put_clock(self, call: Call) -> Json:
         """Moves the clock, so that tests need not sleep."""
+        offset = self.cloud.clock.offset
         if "offsetSeconds" in call.body:
-            self.cloud.clock.offset = _seconds("offsetSeconds", call.body["offsetSeconds"])
-        self.cloud.clock.offset += _seconds("advanceSeconds", call.body.get("advanceSeconds", 0))
+            offset = _seconds("offsetSeconds", call.body["offsetSeconds"])
+        offset += _seconds("advanceSeconds", call.body.get("advanceSeconds", 0))
+        if abs(offset) > MAX_OFFSET:
+            raise invalid(f"The clock would be {offset:g} s away from now; at most {MAX_OFFSET:g} s.")
+        self.cloud.clock.offset = offset
         self.cloud.operations.wake()
         return {"now": self.cloud.clock.timestamp(), "offsetSeconds": self.cloud.clock.offset}
 
@@ -171,6 +180,9 @@ class Admin:
 
 def _seconds(name: str, value: Any) -> float:
     try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise invalid(f"{name} is {value!r}; a number of seconds is needed.") from error
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise invalid(f"{name} is {value!r}; a number of seconds is needed.")
+    return number

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,11 +22,13 @@ from infra.local.cloud.errors import GoogleError, method_not_found
 from infra.local.cloud.faults import Fault
 from infra.local.cloud.operations import planned_fault
 from infra.local.cloud.requestlog import RequestLog
-from infra.local.cloud.rest import ErrorStyle, raw_path, standard_error
+from infra.local.cloud.rest import ErrorStyle, raw_path, read_limited, standard_error
 from infra.local.cloud.storage.errors import storage_error
 
 #: Service packages in matching order; each has routes(cloud). aiplatform's paths are the widest, so it is last.
 SERVICES = ("storage", "serviceusage", "resourcemanager", "cloudquotas", "iam", "cloudlogging", "aiplatform")
+#: Query parameters that a client may post instead of writing them into the URL, in bytes.
+MAX_FORM_BYTES = 2**20
 _DEDICATED_PATH = re.compile(r"/dedicated/([^/]+)(/.*)")
 _DEDICATED_HOST = re.compile(r"([\w-]+\.[\w-]+\.prediction\.vertexai\.goog)(?::\d+)?")
 
@@ -97,6 +99,7 @@ class Front:
             await self._app(scope, receive, send)
             return
         started = time.monotonic()
+        receive = await self._override(scope, receive)
         record = {
             "method": scope["method"],
             "path": path,
@@ -141,6 +144,24 @@ class Front:
             # Starlette's own routes match on raw_path less root_path.
             scope["raw_path"] = str(scope["google_raw_path"]).encode("latin-1")
 
+    async def _override(self, scope: Scope, receive: Receive) -> Receive:
+        """Undoes `X-HTTP-Method-Override`, with which Google's Python client posts a GET whose URL is too long."""
+        headers = dict(scope["headers"])
+        method = headers.get(b"x-http-method-override", b"").decode("latin-1").upper()
+        if scope["method"] != "POST" or method not in {"GET", "PUT", "PATCH", "DELETE"}:
+            return receive
+        if method == "GET":
+            request = Request(scope, receive)
+            try:
+                form = await read_limited(request, MAX_FORM_BYTES)
+            except (GoogleError, ClientDisconnect):
+                # Whoever serves the request reads what is left of it.
+                return receive
+            scope["query_string"] = b"&".join(filter(None, (scope["query_string"], form.strip())))
+            receive = _empty
+        scope["method"] = method
+        return receive
+
     def _taker(self, fault: Fault) -> Any:
         """What Operations.create asks for the planned error: hands it out once."""
         left = [fault.operation_error]
@@ -172,6 +193,10 @@ class Front:
             await style(scope["path"])(error)(scope, receive, counted)
         else:
             await self._app(scope, receive, counted)
+
+
+async def _empty() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
 
 
 async def _swallow(_message: Message) -> None:

@@ -51,6 +51,7 @@ class GoogleError(Exception):
         http_status: HTTP status; only where the service differs from the canonical one.
         reason: Cloud Storage's `errors[].reason`, where it is not the usual one for the status.
         location: Cloud Storage's (locationType, location), e.g. ("header", "If-Match").
+        headers: headers of the answer, e.g. the content-range of a 416.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class GoogleError(Exception):
         http_status: int | None = None,
         reason: str | None = None,
         location: tuple[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
@@ -70,6 +72,7 @@ class GoogleError(Exception):
         self.http_status = CODES[code][1] if http_status is None else http_status
         self.reason = reason
         self.location = location
+        self.headers = dict(headers or {})
 
     def envelope(self) -> Json:
         """The body of an HTTP error answer."""

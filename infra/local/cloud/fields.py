@@ -8,6 +8,8 @@ from infra.local.cloud.errors import GoogleError, invalid
 
 #: Field name -> what is wanted below it; an empty mask means everything.
 Mask = dict[str, Any]
+#: Levels that a selection may name; no message of these services has as many.
+MAX_DEPTH = 50
 
 
 def parse(text: str) -> Mask:
@@ -16,7 +18,7 @@ def parse(text: str) -> Mask:
     Raises:
         GoogleError: INVALID_ARGUMENT when it is not well formed.
     """
-    mask, rest = _list(text, text)
+    mask, rest = _list(text, text, 0)
     if rest:
         raise _bad(text)
     return mask
@@ -40,16 +42,18 @@ def apply(value: Any, mask: Mask) -> Any:
     return kept
 
 
-def _list(text: str, whole: str) -> tuple[Mask, str]:
+def _list(text: str, whole: str, depth: int) -> tuple[Mask, str]:
     mask: Mask = {}
     while True:
-        text = _path(text, whole, mask)
+        text = _path(text, whole, mask, depth)
         if not text.startswith(","):
             return mask, text
         text = text[1:]
 
 
-def _path(text: str, whole: str, mask: Mask) -> str:
+def _path(text: str, whole: str, mask: Mask, depth: int) -> str:
+    if depth > MAX_DEPTH:
+        raise _bad(whole)
     length = 0
     while length < len(text) and (text[length].isalnum() or text[length] in "_*-$@"):
         length += 1
@@ -60,9 +64,9 @@ def _path(text: str, whole: str, mask: Mask) -> str:
     below: Mask = mask.setdefault(name, {})
     if text[:1] in {"/", "."}:
         part: Mask = {}
-        text = _path(text[1:], whole, part)
+        text = _path(text[1:], whole, part, depth + 1)
     elif text.startswith("("):
-        part, text = _list(text[1:], whole)
+        part, text = _list(text[1:], whole, depth + 1)
         if not text.startswith(")"):
             raise _bad(whole)
         text = text[1:]

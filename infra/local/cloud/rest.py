@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
-from infra.local.cloud import fields, strict
+from infra.local.cloud import fields, payload, strict
 from infra.local.cloud.errors import GoogleError, invalid
 from infra.local.cloud.identity import Principal
 
@@ -163,14 +163,12 @@ async def read_json(request: Request) -> Json:
         GoogleError: INVALID_ARGUMENT when it is too large, not JSON or not an object.
     """
     raw = await read_limited(request, MAX_JSON_BYTES)
-    if not raw.strip():
+    form = payload.form_fields(request, raw)
+    if form is not None and not request.url.path.startswith("/_local/"):
+        # The front end binds a form's fields as it binds query parameters, and JSON is none of them.
+        strict.check_query(form, ())
         return {}
-    try:
-        value = json.loads(raw)
-    except ValueError as error:
-        raise invalid(
-            f"Invalid JSON payload received. {str(error).split(':')[0]}.\n{_excerpt(raw)}"
-        ) from error
+    value = payload.decode_json(raw)
     if not isinstance(value, dict):
         raise invalid('Invalid JSON payload received. Unknown name "": Root element must be a message.')
     return value
@@ -184,7 +182,7 @@ async def read_limited(request: Request, limit: int) -> bytes:
     """
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
+    async for part in payload.pieces(request):
         size += len(part)
         if size > limit:
             raise GoogleError(
@@ -211,7 +209,3 @@ def _regex(template: str) -> str:
         else:
             out += f"(?P<{found[1]}>" + {None: "[^/:]+", "+": "[^/]+", "**": ".+"}[found[2]] + ")"
     return out
-
-
-def _excerpt(raw: bytes) -> str:
-    return raw[:60].decode(errors="replace")

@@ -18,6 +18,9 @@ from infra.local.stack import environment, recovery, report, server
 from infra.local.stack.report import out, say
 from infra.local.stack.runs import Interrupted, Stack
 
+#: Seconds after which the plugins of a killed engine have noticed that it is gone; until then they may still create.
+PLUGINS_END = 2.5
+
 
 def main() -> int:
     """Runs one command; 0 when it did what it says, 1 when it has said what is in the way."""
@@ -151,6 +154,7 @@ def _recover(stack: Stack, cloud: server.Server) -> bool:
         return False
     names = [operation["resource"]["urn"].rpartition("::")[2] for operation in pending]
     say(f"an earlier run was killed while it worked on {', '.join(names)}; the stack is read back first")
+    time.sleep(PLUGINS_END)
     stack.recover(recovery.created(pending, cloud.exists))
     return recovery.needs_a_deployment(pending)
 

@@ -136,6 +136,8 @@ class Stack:
         children: list[subprocess.Popen[bytes]] = []
         with _interrupts_left_to(children) as interrupted:
             children.append(subprocess.Popen(command, cwd=ROOT, env=dict(self.env), stdin=subprocess.DEVNULL))
+            if interrupted:  # while it was being started
+                children[0].send_signal(signal.SIGINT)
             status = children[0].wait()
         if status and interrupted:
             raise Interrupted

@@ -16,13 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from infra.local.cloud.cli import DEFAULT_PORT
+from infra.local.cloud import cli
 from infra.local.cloud.server import read_record, running, wait_until_up
 from infra.local.engine.steps import LOCAL, ROOT, Problem, output_tail, write_atomically
 
 STATE = LOCAL / "cloud"
 LOG = STATE / "server.log"
 PORT = STATE / "port"
+USUAL_PORT = cli.DEFAULT_PORT
 #: Seconds until a server that was started answers; it imports everything from a cold disk once.
 _START_SECONDS = 60
 _STOP_SECONDS = 20
@@ -144,7 +145,7 @@ def _ports() -> list[int]:
     saved = 0
     with contextlib.suppress(OSError, ValueError):
         saved = int(PORT.read_text())
-    known = [port for port in dict.fromkeys((saved, DEFAULT_PORT)) if 0 < port < 65536 and _is_free(port)]
+    known = [port for port in dict.fromkeys((saved, USUAL_PORT)) if 0 < port < 65536 and _is_free(port)]
     return [*known, 0]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -25,12 +26,14 @@ def shell_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def sourced(shell_file: Path, *names: str, times: int = 1, **given: str) -> dict[str, str]:
+def sourced(
+    shell_file: Path, *names: str, times: int = 1, given: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Values of variables in a shell that has read the file from another folder."""
     script = '. "$FILE"; ' * times + "".join(f'printf "%s\\0" "${{{name}-(unset)}}"; ' for name in names)
     done = subprocess.run(
         ["/bin/sh", "-euc", script],
-        env={"FILE": str(shell_file), "PATH": "/usr/bin:/bin"} | given,
+        env={"FILE": str(shell_file), "PATH": "/usr/bin:/bin"} | dict(given or {}),
         cwd="/",
         capture_output=True,
         text=True,
@@ -56,7 +59,7 @@ def test_the_packages_python_comes_first_then_the_engine_once(engine: Engine, sh
 def test_what_leads_elsewhere_is_taken_away(engine: Engine, shell_file: Path) -> None:
     environment.write_shell_file(engine, environment.variables(URL, inherited={}))
     given = {"PULUMI_STACK": "prod", "GOOGLE_APPLICATION_CREDENTIALS": "/key.json"}
-    found = sourced(shell_file, *given, **given)
+    found = sourced(shell_file, *given, given=given)
     assert set(found.values()) == {"(unset)"}
 
 
@@ -66,7 +69,7 @@ def test_the_stack_file_of_an_earlier_run_is_forgotten(engine: Engine, shell_fil
     environment.write_shell_file(engine, chosen)
     assert sourced(shell_file, name) == {name: "stacks/a b.yaml"}
     environment.write_shell_file(engine, environment.variables(URL, inherited={}))
-    assert sourced(shell_file, name, **{name: "stacks/old.yaml"}) == {name: "(unset)"}
+    assert sourced(shell_file, name, given={name: "stacks/old.yaml"}) == {name: "(unset)"}
 
 
 def test_only_the_owner_reads_the_file(engine: Engine, shell_file: Path) -> None:

@@ -106,7 +106,7 @@ def test_a_run_that_fails_says_how_to_go_on(tmp_path: Path, said: list[str]) -> 
 
 def test_an_interrupt_waits_for_the_engine(tmp_path: Path, said: list[str]) -> None:
     # The engine is interrupted by us, takes its time to save, and only then ends.
-    script = 'trap "touch saved; exit 1" INT; kill -TERM $PPID; while :; do sleep 0.05; done'
+    script = 'trap "touch saved; exit 1" INT; kill -TERM $PPID; for _ in $(seq 600); do sleep 0.05; done'
     with pytest.raises(Interrupted):
         stack(tmp_path, said, f"cd '{tmp_path}'; {script}").destroy()
     assert (tmp_path / "saved").exists()

@@ -25,7 +25,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(server, "STATE", folder)
     monkeypatch.setattr(server, "LOG", folder / "server.log")
     monkeypatch.setattr(server, "PORT", folder / "port")
-    monkeypatch.setattr(server, "DEFAULT_PORT", usual)
+    monkeypatch.setattr(server, "USUAL_PORT", usual)
     yield folder
     server.stop()
 
@@ -33,7 +33,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_one_server_serves_until_it_is_stopped(state: Path, said: list[str]) -> None:
     assert server.find() is None
     first = server.ensure("simulated", said.append)
-    assert first.url == f"http://127.0.0.1:{server.DEFAULT_PORT}"
+    assert first.url == f"http://127.0.0.1:{server.USUAL_PORT}"
     assert server.ensure("simulated", said.append) == first == server.find()
     assert first.exists("v1/projects/local-project/locations/us-central1/endpoints/1") is False
     assert first.exists("_local/health") is True
@@ -46,16 +46,16 @@ def test_one_server_serves_until_it_is_stopped(state: Path, said: list[str]) -> 
 def test_the_port_stays_over_restarts(state: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     first = server.ensure("simulated", said.append)
     server.stop()
-    monkeypatch.setattr(server, "DEFAULT_PORT", 1)
+    monkeypatch.setattr(server, "USUAL_PORT", 1)
     assert server.ensure("simulated", said.append).url == first.url
 
 
 def test_a_port_that_another_clone_has_is_left_to_it(state: Path, said: list[str]) -> None:
     with socket.socket() as other:
-        other.bind(("127.0.0.1", server.DEFAULT_PORT))
+        other.bind(("127.0.0.1", server.USUAL_PORT))
         other.listen()
         found = server.ensure("simulated", said.append)
-    assert not found.url.endswith(f":{server.DEFAULT_PORT}")
+    assert not found.url.endswith(f":{server.USUAL_PORT}")
     assert found.state() is not None
 
 

@@ -18,6 +18,8 @@ Predicate = Callable[[Json], bool]
 #: Page size when none is asked for, and the largest one. Sources: the clients' page loops work with any; the service
 #: documents no number for these methods, so these are the usual ones of Google's APIs.
 DEFAULT_PAGE, MAX_PAGE = 100, 1000
+#: Parentheses and negations inside one another that a filter may have.
+MAX_DEPTH = 50
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<punct>\(|\)|!=|<=|>=|=|:|<|>)|"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>(?:[^'\\]|\\.)*)'"""
@@ -70,7 +72,7 @@ class _Parser:
             value = next(each for each in match.groupdict().values() if each is not None)
             self.tokens.append((kind, re.sub(r"\\(.)", r"\1", value) if kind == "quoted" else value))
             position = match.end()
-        self.at = 0
+        self.at = self.depth = 0
 
     def bad(self, why: str = "") -> GoogleError:
         return invalid(f'Invalid filter "{self.text}"{": " + why if why else "."}')
@@ -102,6 +104,15 @@ class _Parser:
         return terms[0] if len(terms) == 1 else lambda item: any(term(item) for term in terms)
 
     def term(self) -> Predicate:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise self.bad(f"it is nested deeper than {MAX_DEPTH} levels.")
+        try:
+            return self.bare_term()
+        finally:
+            self.depth -= 1
+
+    def bare_term(self) -> Predicate:
         token = self.take()
         if token == ("word", "NOT") or (
             token[0] == "word" and token[1].startswith("-") and len(token[1]) > 1

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import json
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -153,34 +152,6 @@ def integral(value: Any) -> Any:
     if isinstance(value, list):
         return [integral(item) for item in value]
     return value
-
-
-def decode_json(body: bytes) -> Any:
-    """The decoded JSON body of a request; an empty body is an empty message.
-
-    Raises:
-        GoogleError: INVALID_ARGUMENT when it is not JSON.
-    """
-    if not body.strip():
-        return {}
-    try:
-        return json.loads(body, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise _not_json(body, error) from error
-
-
-def _no_constant(name: str) -> Any:
-    """NaN and Infinity, which Python takes, are not JSON."""
-    raise ValueError(f"{name} is not JSON")
-
-
-def _not_json(body: bytes, error: Exception) -> GoogleError:
-    text = body.decode("utf-8", "replace")
-    at = error.pos if isinstance(error, json.JSONDecodeError) else 0
-    start = text.rfind("\n", 0, at) + 1
-    line = text[start:].split("\n", 1)[0][:80]
-    what = "Unexpected end of string. Expected a value." if at >= len(text.rstrip()) else "Unexpected token."
-    return invalid(f"Invalid JSON payload received. {what}\n{line}\n{' ' * min(at - start, 80)}^")
 
 
 def _singular_messages(field: FieldDescriptor, value: Any, at: str) -> Iterator[tuple[Any, str]]:

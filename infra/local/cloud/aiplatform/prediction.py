@@ -16,9 +16,10 @@ from infra.local.cloud.aiplatform import container_spec
 from infra.local.cloud.aiplatform.context import Api
 from infra.local.cloud.aiplatform.endpoints import Endpoints
 from infra.local.cloud.aiplatform.fleet import Fleet
-from infra.local.cloud.aiplatform.messages import decode_json, integral
+from infra.local.cloud.aiplatform.messages import integral
 from infra.local.cloud.aiplatform.names import found_errors, parse_model
 from infra.local.cloud.aiplatform.registry import Registry
+from infra.local.cloud import payload, strict
 from infra.local.cloud.errors import GoogleError, failed_precondition, not_found
 from infra.local.container.contract import Container, ContainerResponse
 
@@ -91,16 +92,20 @@ class Prediction:
     async def predict(self, api: Api) -> Json:
         """`endpoints.predict`: {"instances", "parameters"} to the predict route, its predictions back."""
         raw, document = await self._receive(api)
-        request = decode_json(raw)
+        form = payload.form_fields(api.call.request, raw)
+        if form is not None:
+            strict.check_query(form, ())
+        request = payload.decode_json(raw)
         api.messages.check("PredictRequest", request)
         if not request.get("instances"):
             raise found_errors([("instances", "Required field is not set.")])
         target = await self._target(
             document, invoke=False, name=f"{api.here}/endpoints/{api.call.path['endpoint']}"
         )
-        forwarded = {"instances": request["instances"]}
+        # Google's clients write every number of a google.protobuf.Value as a double (10.0); the service passes on 10.
+        forwarded = {"instances": integral(request["instances"])}
         if request.get("parameters") is not None:
-            forwarded["parameters"] = request["parameters"]
+            forwarded["parameters"] = integral(request["parameters"])
         route = container_spec.predict_route(target.spec, target.endpoint_id, target.deployed["id"])
         body = json.dumps(forwarded, ensure_ascii=False).encode()
         answer = await self._send(target, route, {"content-type": "application/json"}, body)
@@ -111,7 +116,7 @@ class Prediction:
 
     def _predictions(self, target: Target, text: bytes) -> Json:
         try:
-            content = decode_json(text)
+            content = payload.decode_json(text)
         except GoogleError:
             content = None
         if not isinstance(content, dict) or not isinstance(content.get("predictions"), list):
@@ -293,7 +298,7 @@ async def _read(api: Api, limit: int) -> bytes:
     """The request's body. Of one that is too long only the length matters, so no more than a piece is kept of it."""
     parts: list[bytes] = []
     size = 0
-    async for part in api.call.request.stream():
+    async for part in payload.pieces(api.call.request):
         size += len(part)
         if size <= limit:
             parts.append(part)

@@ -20,6 +20,8 @@ from infra.local.cloud.errors import GoogleError, invalid
 
 Json = dict[str, Any]
 Predicate = Callable[[Json], bool]
+#: Parentheses and negations inside one another that a filter may have.
+MAX_DEPTH = 50
 #: Levels. Source: google/logging/type/log_severity.proto.
 SEVERITIES = {
     "DEFAULT": 0,
@@ -75,7 +77,7 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self.text = text
         self.tokens = list(self._scan(text))
-        self.position = 0
+        self.position = self.depth = 0
 
     def _scan(self, text: str) -> Iterator[tuple[str, str, int]]:
         place = 0
@@ -133,6 +135,15 @@ class _Parser:
         return lambda entry: any(part(entry) for part in parts)
 
     def negation(self) -> Predicate:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise invalid(f"Unparseable filter: it is nested deeper than {MAX_DEPTH} levels")
+        try:
+            return self._negation()
+        finally:
+            self.depth -= 1
+
+    def _negation(self) -> Predicate:
         token = self.peek()
         if self._keyword("NOT") or (token is not None and token[0] == "minus"):
             if token is not None and token[0] == "minus":

@@ -52,4 +52,4 @@ def media_error(error: GoogleError) -> Response:
     """A failed download: its text alone, as the real service answers there."""
     if error.http_status == 304:
         return Response(status_code=304)
-    return Response(error.message, error.http_status, media_type="text/html")
+    return Response(error.message, error.http_status, error.headers, media_type="text/html")

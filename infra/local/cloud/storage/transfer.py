@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -15,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from infra.local.cloud import strict
 from infra.local.cloud.core import Cloud
 from infra.local.cloud.errors import GoogleError
+from infra.local.cloud.payload import decode_json
 from infra.local.cloud.rest import Call, answer
 from infra.local.cloud.storage import rules
 from infra.local.cloud.storage.access import Access
@@ -81,6 +81,7 @@ class Transfer:
                     "OUT_OF_RANGE",
                     f"The requested range cannot be satisfied: the object has {size} bytes.",
                     http_status=416,
+                    headers={"content-range": f"bytes */{size}"},
                 )
             status = 206
             headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
@@ -348,8 +349,8 @@ def _too_large() -> GoogleError:
 
 def _metadata(raw: bytes) -> Json:
     try:
-        metadata = json.loads(raw)
-    except ValueError as error:
+        metadata = decode_json(raw)
+    except GoogleError as error:
         raise rules.invalid("Parse Error: the object's metadata are not JSON.", "parseError") from error
     if not isinstance(metadata, dict):
         raise rules.invalid("Parse Error: the object's metadata are not a JSON object.", "parseError")
@@ -368,14 +369,16 @@ def _hashes(headers: Mapping[str, str]) -> dict[str, str]:
 def _parts(raw: bytes, boundary: bytes) -> list[tuple[dict[str, str], bytes]]:
     """(headers, body) of each part of a multipart/related body."""
     found = []
-    for part in (b"\r\n" + raw).split(b"\r\n--" + boundary)[1:]:
+    # Google's Python client (googleapiclient) ends lines with a bare line feed, and the real service takes it.
+    end = b"\r\n" if raw.lstrip(b"\r\n").startswith(b"--" + boundary + b"\r\n") else b"\n"
+    for part in (end + raw).split(end + b"--" + boundary)[1:]:
         if part.startswith(b"--"):
             break
-        head, separator, body = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
+        head, separator, body = part.removeprefix(end).partition(end + end)
         if not separator:
             raise rules.invalid("Malformed multipart body: a part has no empty line after its headers.")
         headers = {}
-        for line in head.decode("latin-1").split("\r\n"):
+        for line in head.decode("latin-1").splitlines():
             name, _, value = line.partition(":")
             headers[name.strip().lower()] = value.strip()
         found.append((headers, body))
@@ -397,11 +400,11 @@ def _content_range(header: str) -> tuple[int | None, int | None, int | None]:
     """(start, end, total) of "bytes a-b/n"; None where it says "*"."""
     if not header:
         return None, None, None
-    found = re.fullmatch(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)", header.strip())
+    found = re.fullmatch(r"bytes (?:(\d+)-(\d+|\*)|\*)/(\d+|\*)", header.strip())
     if found is None:
         raise rules.invalid(f"Failed to parse Content-Range header '{header}'.")
     return (
         int(found[1]) if found[1] else None,
-        int(found[2]) if found[2] else None,
+        int(found[2]) if found[2] and found[2] != "*" else None,
         int(found[3]) if found[3] != "*" else None,
     )

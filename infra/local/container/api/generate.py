@@ -104,6 +104,8 @@ def parse_body(body: bytes) -> dict[str, Any]:
         data = json.loads(body)
     except ValueError as error:
         raise RequestRefused(f"The request body is not JSON: {error}.") from None
+    except RecursionError:
+        raise RequestRefused("The request body is nested too deeply.") from None
     if not isinstance(data, dict):
         raise RequestRefused(f"The request body must be a JSON object, not {type(data).__name__}.")
     return data

@@ -266,6 +266,9 @@ def read(model: type[RequestModel], body: bytes, dialect: Dialect) -> RequestMod
         entry = {"type": "json_invalid", "loc": (position,), "msg": "JSON decode error", "input": {}}
         reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
         raise invalid_body([{**entry, "ctx": {"error": reason}}], dialect) from None
+    except RecursionError:
+        entry = {"type": "json_invalid", "loc": (0,), "msg": "JSON decode error", "input": {}}
+        raise invalid_body([{**entry, "ctx": {"error": "nested too deeply"}}], dialect) from None
     problems: list[Any] = []
     result: RequestModel | None = None
     try:

@@ -1,0 +1,87 @@
+"""The classes that a program uses agree with what the provider takes and answers."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pulumi
+import pytest
+
+from infra.provider import resources
+from infra.provider.bucket_disposal import BucketDisposal
+from infra.provider.connect import Connector
+from infra.provider.deployment import Deployment
+from infra.provider.model import Model
+from tests.provider.samples import CONTAINER, MACHINE
+
+
+class Recording(pulumi.runtime.Mocks):
+    """Remembers what is registered."""
+
+    def __init__(self) -> None:
+        self.registered: dict[str, dict[str, Any]] = {}
+
+    def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        self.registered[args.typ] = args.inputs
+        return f"{args.name}-id", dict(args.inputs)
+
+    def call(self, args: pulumi.runtime.MockCallArgs) -> Any:
+        raise AssertionError(args.token)
+
+
+COMMON: dict[str, Any] = {"project": "my-project", "location": "us-central1", "display_name": "llama"}
+
+
+def register() -> Recording:
+    mocks = Recording()
+    pulumi.runtime.set_mocks(mocks, preview=False)
+
+    def program() -> Any:
+        model = resources.Model(
+            "m",
+            **COMMON,
+            container_spec=cast(Any, CONTAINER),
+            model_id="m",
+            hf_token="hf_x",
+            artifact_uri="gs://bucket/x",
+            labels={"a": "b"},
+        )
+        deployment = resources.Deployment(
+            "d",
+            **COMMON,
+            endpoint="5",
+            model="projects/p/locations/us-central1/models/m",
+            machine_spec=cast(Any, MACHINE),
+            spot=False,
+            min_replica_count=1,
+            max_replica_count=2,
+            autoscaling_metric_specs=[],
+            service_account="a@b.c",
+            deploy_request_timeout_seconds=60,
+        )
+        disposal = resources.BucketDisposal("b", bucket="mine", project="my-project", policy="keep")
+        return pulumi.Output.all(model.urn, deployment.urn, disposal.urn)
+
+    run: Any = pulumi.runtime.test
+    run(program)()
+    return mocks
+
+
+@pytest.mark.parametrize("kind", [Model, Deployment, BucketDisposal])
+def test_every_input_can_be_given_and_is_named_as_the_provider_names_it(kind: Any) -> None:
+    schema = kind(Connector()).schema()
+    assert set(register().registered[kind.token]) == set(schema["inputProperties"])
+
+
+@pytest.mark.parametrize("kind", [Model, Deployment, BucketDisposal])
+def test_every_output_is_declared(kind: Any) -> None:
+    declared = getattr(resources, kind.__name__).__annotations__
+    outputs = kind(Connector()).schema()["properties"]
+    snake = {"".join(f"_{c.lower()}" if c.isupper() else c for c in key) for key in outputs}
+    assert snake <= set(declared)
+
+
+def test_the_schema_marks_the_token() -> None:
+    schema = Model(Connector()).schema()
+    assert schema["inputProperties"]["hfToken"] == {"type": "string", "secret": True}
+    assert "hfToken" not in schema["properties"]
