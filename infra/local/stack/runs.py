@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
+import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from infra.local.engine.pulumi import Engine
 from infra.local.engine.steps import ROOT, Problem
 from infra.local.stack.environment import STACK
 
 PROJECT = "vertex-vllm"
+TOLD_EVERY = 10.0  # seconds
 
 
 class Interrupted(Exception):
@@ -46,21 +50,34 @@ class Stack:
         self._quiet("stack", "select", "--create", STACK)
 
     def unlock(self) -> None:
-        """Takes away the lock of a run that was killed.
+        """Waits for another run on the stack, and takes away the lock of one that was killed.
 
         Raises:
-            Problem: The other run is alive.
+            Problem: The other run is on another machine, which cannot be watched from here.
         """
         for lock in sorted(self.backend.glob(f".pulumi/locks/*/{PROJECT}/{STACK}/*.json")):
             owner = _read_json(lock)
             pid, host = owner.get("pid", 0), owner.get("hostname", "")
-            if host != socket.gethostname() or _is_alive(pid):
+            if host != socket.gethostname():
                 raise Problem(
                     f"Another pulumi (process {pid} on {host}, since {owner.get('timestamp', '?')}) works on the local "
                     f"stack. Wait for it, or stop it (kill {pid}), and run make again."
                 )
-            self.say(f"an earlier run (process {pid}) was killed; its lock is taken away")
-            lock.unlink(missing_ok=True)
+            self._wait_for(pid, lock)
+            if lock.exists():
+                self.say(f"an earlier run (process {pid}) was killed; its lock is taken away")
+                lock.unlink(missing_ok=True)
+        end_orphans(self.engine.folder)
+
+    def _wait_for(self, pid: int, lock: Path) -> None:
+        """Returns when that run is over: it has given back its lock, or its process is gone."""
+        begun = time.monotonic()
+        told = -TOLD_EVERY
+        while lock.exists() and is_alive(pid):
+            if time.monotonic() - begun >= told + TOLD_EVERY:
+                told = time.monotonic() - begun
+                self.say(f"another pulumi (process {pid}) works on this stack; waiting for it ({told:.0f} s)")
+            time.sleep(0.2)
 
     def resources(self) -> list[dict[str, Any]]:
         """What the state holds, less the stack itself and its providers; empty where there is no state."""
@@ -171,17 +188,30 @@ def _interrupts_left_to(children: list[subprocess.Popen[bytes]]) -> Iterator[lis
             signal.signal(number, handler)
 
 
-def _is_alive(pid: int) -> bool:
-    """Whether this process is a pulumi; a number that another program has by now does not count."""
-    if pid <= 0:
+def is_alive(pid: int) -> bool:
+    """Whether this process is a pulumi; a number that another program has by now does not count.
+
+    Nor does a dead process that nobody has collected, which is what a killed one stays where process 1 is no init.
+    """
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and "pulumi" in " ".join(process.cmdline())
+    except (psutil.Error, ValueError):
         return False
-    if (ps := shutil.which("ps")) is None:
-        try:
-            return "pulumi" in Path(f"/proc/{pid}/cmdline").read_text()
-        except OSError:
-            return False
-    said = subprocess.run([ps, "-o", "command=", "-p", str(pid)], capture_output=True, text=True).stdout
-    return "pulumi" in said
+
+
+def end_orphans(folder: Path) -> None:
+    """Ends what a killed engine has left running: its language host and its policy pack watch for no parent.
+
+    Args:
+        folder: The engine's; only what was started from it, or for it in this clone, and has lost its parent, is ended.
+    """
+    ours = (f"{folder}{os.sep}pulumi-", f"{ROOT}{os.sep}policies{os.sep}")
+    for process in psutil.process_iter(["ppid", "cmdline"]):
+        command = " ".join(process.info["cmdline"] or ())
+        if process.info["ppid"] == 1 and any(mark in command for mark in ours):
+            with contextlib.suppress(psutil.Error):
+                process.terminate()
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -5,9 +5,11 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from infra.local.engine.pulumi import Engine
@@ -15,7 +17,7 @@ from infra.local.engine.steps import Problem
 from infra.local.stack.commands import chosen_stack_file
 from infra.local.stack.recovery import created, needs_a_deployment
 from infra.local.stack.report import billable
-from infra.local.stack.runs import Interrupted, Stack
+from infra.local.stack.runs import Interrupted, Stack, end_orphans
 
 
 @pytest.fixture
@@ -65,15 +67,44 @@ def test_a_number_that_another_program_has_by_now_is_a_dead_run(tmp_path: Path, 
     other.communicate()
 
 
-def test_the_lock_of_a_live_run_stays(tmp_path: Path, said: list[str]) -> None:
+def test_a_live_run_is_waited_for(tmp_path: Path, said: list[str]) -> None:
     live = subprocess.Popen(
         [sys.executable, "-c", "import sys; sys.stdin.read()", "pulumi"], stdin=subprocess.PIPE
     )
+    assert live.stdin
     lock = write_lock(tmp_path, live.pid, socket.gethostname())
-    with pytest.raises(Problem, match=rf"stop it \(kill {live.pid}\)"):
-        stack(tmp_path, said).unlock()
-    assert lock.exists()
+    given_back = threading.Timer(0.5, lock.unlink)
+    given_back.start()
+    stack(tmp_path, said).unlock()
+    assert not lock.exists()
+    assert said == [f"another pulumi (process {live.pid}) works on this stack; waiting for it (0 s)"]
     live.communicate()
+
+
+def test_a_dead_run_that_nobody_has_collected_is_dead(tmp_path: Path, said: list[str]) -> None:
+    zombie = subprocess.Popen([sys.executable, "-c", "", "pulumi"])
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+    lock = write_lock(tmp_path, zombie.pid, socket.gethostname())
+    stack(tmp_path, said).unlock()
+    assert not lock.exists()
+    zombie.wait()
+
+
+def test_what_a_killed_engine_left_running_is_ended(tmp_path: Path, said: list[str]) -> None:
+    engine = stack(tmp_path, said).engine
+    host = engine.folder / "pulumi-language-python"
+    host.write_text(f"#!{sys.executable}\nimport time; time.sleep(60)\n")
+    host.chmod(0o755)
+    # Its parent is gone at once, as after a kill: process 1 (or what stands in for it) has it then.
+    started = subprocess.run(
+        ["/bin/sh", "-c", f"'{host}' >/dev/null 2>&1 & echo $!"], capture_output=True, text=True, check=True
+    )
+    orphan = psutil.Process(int(started.stdout))
+    if orphan.ppid() != 1:
+        pytest.skip("a subreaper has taken the orphan; only one of process 1 counts as lost")
+    end_orphans(engine.folder)
+    psutil.wait_procs([orphan], timeout=10)
+    assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
 
 
 def test_the_lock_of_another_machine_stays(tmp_path: Path, said: list[str]) -> None:
