@@ -46,7 +46,7 @@ class ArtifactBucketArgs:
         weights_buckets: Other buckets that the container reads (weights, chat templates), by name.
         grants: Name of a set in `BUCKET_ROLES`.
         on_destroy: `if_empty` deletes our bucket when it has no object, `keep` never, `delete` with its objects.
-        labels: Labels of a bucket made here.
+        labels: Labels of a bucket made here; the stack's two, by which it is disposed of, among them.
     """
 
     project: str
@@ -77,8 +77,12 @@ class ArtifactBucket(pulumi.ComponentResource):
     ) -> None:
         super().__init__(TOKEN, name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
-        granted = child
         if args.existing_bucket is None:
+            # Before the bucket, so that it also knows one whose creation was killed; there whatever the policy is, for
+            # leaving it out later would be a destroy of it, and so of the bucket.
+            disposal = BucketDisposal(
+                f"{name}-disposal", project=args.project, policy=args.on_destroy, opts=child
+            )
             bucket = gcp.storage.Bucket(
                 # No `name`: the engine makes one that is unique in the world and ends in seven random digits. A name
                 # derived from the project would collide with the bucket that an earlier destroy has kept.
@@ -94,25 +98,18 @@ class ArtifactBucket(pulumi.ComponentResource):
                 force_destroy=args.on_destroy == "delete",
                 labels=dict(args.labels),
                 opts=pulumi.ResourceOptions.merge(
-                    child, pulumi.ResourceOptions(retain_on_delete=args.on_destroy != "delete")
+                    child,
+                    pulumi.ResourceOptions(
+                        depends_on=[disposal], retain_on_delete=args.on_destroy != "delete"
+                    ),
                 ),
             )
-            # There whatever the policy is: leaving it out later would be a destroy of it, and so of the bucket.
-            disposal = BucketDisposal(
-                f"{name}-disposal",
-                project=args.project,
-                bucket=bucket.name,
-                policy=args.on_destroy,
-                opts=child,
-            )
-            # Grants are taken back before the disposal deletes what they are on.
-            granted = pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[disposal]))
             self.bucket = bucket.name
         else:
             self.bucket = pulumi.Output.from_input(args.existing_bucket)
         role = BUCKET_ROLES[args.grants]
         gcp.storage.BucketIAMMember(
-            f"{name}-{role_slug(role)}", bucket=self.bucket, role=role, member=args.member, opts=granted
+            f"{name}-{role_slug(role)}", bucket=self.bucket, role=role, member=args.member, opts=child
         )
         for weights_bucket in sorted(set(args.weights_buckets) - {args.existing_bucket}):
             gcp.storage.BucketIAMMember(

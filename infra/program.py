@@ -18,7 +18,8 @@ from pulumi.runtime.settings import SETTINGS
 
 from components.serving import ServedModel, ServedModelArgs
 from infra import naming, settings
-from infra.recipes import EndpointUrls, StackError, catalog, endpoint_id, endpoint_urls
+from infra.ids import endpoint_id
+from infra.recipes import EndpointUrls, StackError, catalog, endpoint_urls
 from infra.recipes.errors import SettingsError
 from infra.settings import Settings
 

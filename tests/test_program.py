@@ -15,7 +15,7 @@ import pytest
 from pulumi.runtime.config import set_all_config
 
 from infra import program
-from infra.recipes import endpoint_id
+from infra.ids import endpoint_id
 from tests.components import conftest as mocked
 from tests.components.recording import Recorder, Run
 

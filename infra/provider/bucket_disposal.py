@@ -1,15 +1,17 @@
-"""The resource BucketDisposal: on destroy, deletes a bucket that is empty and keeps one that is not.
+"""The resource BucketDisposal: on destroy, deletes a stack's buckets that are empty and keeps those that are not.
 
 Its policies are `if_empty`, `keep`, and `delete`, under which the bucket's own resource deletes it with all it holds.
 
 Whether a bucket has objects is known only when the stack is destroyed, long after its program ran. So the bucket
 itself is kept by the engine (`retain_on_delete`), and this resource, which exists in the state only, decides in its
-own delete.
+own delete. It knows the buckets by the stack's two labels and is made before them: so it also finds one whose creation
+was killed before the engine knew its name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
@@ -19,6 +21,7 @@ from infra.provider.connect import Connector
 from infra.provider.failures import ApiError, Request, classify, remedy
 from infra.provider.fields import Failures
 from infra.provider.inputs import BUCKET_DISPOSAL
+from infra.provider.names import stack_labels
 from infra.provider.retry import Interrupted
 from infra.provider.schemas import resource_schema
 
@@ -48,13 +51,15 @@ class BucketDisposal(Resource):
     def diff(
         self, ctx: Context, id: str, state: Properties, old_inputs: Properties, news: Properties
     ) -> Diff:
-        """Another policy or project changes in place; another bucket replaces, which disposes of the old one."""
+        """Another policy changes in place; another project replaces, which disposes of the buckets in the old one."""
         changed = changed_keys(old_inputs or state, news)
-        return Diff(bool(changed), replaces=tuple(key for key in changed if key == "bucket"), changed=changed)
+        return Diff(
+            bool(changed), replaces=tuple(key for key in changed if key == "project"), changed=changed
+        )
 
     def create(self, ctx: Context, inputs: Properties) -> State:
         """Remembers the policy; nothing is called."""
-        return State(_ID + inputs["bucket"], dict(inputs))
+        return State(_ID + inputs["project"], dict(inputs))
 
     def update(
         self, ctx: Context, id: str, state: Properties, old_inputs: Properties, news: Properties
@@ -67,30 +72,43 @@ class BucketDisposal(Resource):
         return State(id, state, inputs) if state else None
 
     def delete(self, ctx: Context, id: str, state: Properties, inputs: Properties) -> None:
-        """With `if_empty`, deletes a bucket that holds nothing and keeps, with a warning, one that holds anything."""
-        bucket, project = str(state["bucket"]), str(state["project"])
-        if state.get("policy") == "delete":
-            return  # the bucket's own resource deletes it, with all it holds
-        if state.get("policy") == "keep":
-            ctx.info(f"Bucket gs://{bucket} is kept, as asked for; {_removal(bucket)}")
-            return
+        """Deletes the stack's buckets that hold nothing and keeps, with a warning, those that hold anything."""
+        project = str(state["project"])
         rest = self._connector.rest(ctx)
+        where = f"the buckets of stack {ctx.stack} in project {project}"
         try:
-            self._delete_if_empty(ctx, rest, bucket)
+            for bucket in self._buckets(ctx, rest, project):
+                where = f"bucket gs://{bucket}"
+                if state.get("policy") == "keep":
+                    ctx.info(f"Bucket gs://{bucket} is kept, as asked for; {_removal(bucket)}")
+                else:
+                    self._delete_if_empty(ctx, rest, bucket)
         except Interrupted:
-            raise ResourceError(
-                f"Interrupted before bucket gs://{bucket} was looked at. Run the command again."
-            ) from None
+            raise ResourceError(f"Interrupted before {where} was looked at. Run the command again.") from None
         except ApiError as e:
             kind = classify(e)
             raise ResourceError(
-                f"Could not delete bucket gs://{bucket}: {kind.value}.\n  Google's answer: {e.status}: {e.message}\n"
+                f"Could not dispose of {where}: {kind.value}.\n  Google's answer: {e.status}: {e.message}\n"
                 f"  {remedy(kind, e.message, Request(project))}"
             ) from None
 
     def schema(self) -> Mapping[str, Any]:
         """The entry in the package schema."""
-        return resource_schema("Decides on destroy whether a bucket goes.", BUCKET_DISPOSAL, {})
+        return resource_schema("Decides on destroy whether the stack's buckets go.", BUCKET_DISPOSAL, {})
+
+    def _buckets(self, ctx: Context, rest: Rest, project: str) -> list[str]:
+        """Names of the buckets with the stack's labels; a page of a listing has no filter for labels."""
+        ours = stack_labels(ctx.project, ctx.stack).items()
+        found: list[str] = []
+        query = {"project": project, "maxResults": "1000", "fields": "items(name,labels),nextPageToken"}
+        while True:
+            page = rest.reading(partial(rest.request, "GET", f"{rest.way.storage_url}/b", query))
+            found += [
+                each["name"] for each in page.get("items") or () if ours <= (each.get("labels") or {}).items()
+            ]
+            if not page.get("nextPageToken"):
+                return found
+            query = {**query, "pageToken": page["nextPageToken"]}
 
     def _delete_if_empty(self, ctx: Context, rest: Rest, bucket: str) -> None:
         url = f"{rest.way.storage_url}/b/{quote(bucket, safe='')}"

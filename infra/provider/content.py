@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Mapping
 from typing import Any
 
-from infra.provider.ids import model_id
+from infra.ids import model_id
 
 TOKEN_VARIABLE = "HF_TOKEN"
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from infra.ids import deployed_model_id
 from infra.plugin import UNKNOWN
 from infra.provider.content import difference
 from infra.provider.failures import Request
-from infra.provider.ids import deployed_model_id
 from infra.provider.inputs import DEFAULT_WAIT
 from infra.provider.names import Name, endpoint_name, model_name, same
 

@@ -160,12 +160,6 @@ DEPLOYMENT = Record(
 )
 
 BUCKET_DISPOSAL = Record(
-    {
-        "bucket": Text(
-            'the name of a bucket, without "gs://"', pattern=r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"
-        ),
-        "project": PROJECT,
-        "policy": Text("a policy", choices=("if_empty", "keep", "delete")),
-    },
-    required={"bucket": "give the bucket's name.", "project": "give the Google Cloud project."},
+    {"project": PROJECT, "policy": Text("a policy", choices=("if_empty", "keep", "delete"))},
+    required={"project": "give the Google Cloud project."},
 )

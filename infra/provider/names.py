@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from infra.naming import label_value
+
 _MODEL = re.compile(r"projects/([^/]+)/locations/([^/]+)/models/([^/@]+)(?:@([^/]+))?")
 _ENDPOINT = re.compile(r"projects/([^/]+)/locations/([^/]+)/endpoints/([^/]+)")
 _DEPLOYED = re.compile(r"(projects/[^/]+/locations/[^/]+/endpoints/[^/]+)/deployedModels/([0-9]{1,32})")
@@ -59,11 +61,6 @@ def same(a: Name | None, b: Name | None) -> bool:
     return (a.location, a.id, a.version) == (b.location, b.id, b.version) and same_project(
         a.project, b.project
     )
-
-
-def label_value(text: str) -> str:
-    """`text` as a label's value: lower case, a "-" for other characters, at most 63 characters."""
-    return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-")[:63]
 
 
 def stack_labels(project: str, stack: str) -> dict[str, str]:

@@ -237,13 +237,13 @@ class Deployment(_Resource):
 
 
 class BucketDisposal(_Resource):
-    """Decides on destroy whether a bucket goes: `if_empty` deletes an empty one and keeps, with a warning, one that
-    holds anything; `keep` keeps it; `delete` leaves it to the bucket's own resource.
+    """Decides on destroy whether the stack's buckets go: `if_empty` deletes an empty one and keeps, with a warning, one
+    that holds anything; `keep` keeps it; `delete` leaves it to the bucket's own resource.
 
-    With `if_empty` and `keep` the bucket's own resource must have `retain_on_delete`.
+    A stack's buckets are those with its labels `vertex-vllm-project` and `vertex-vllm-stack`. Each must depend on this
+    resource, and with `if_empty` and `keep` have `retain_on_delete`.
     """
 
-    bucket: Output[str]
     project: Output[str]
     policy: Output[str]
 
@@ -251,7 +251,6 @@ class BucketDisposal(_Resource):
         self,
         resource_name: str,
         *,
-        bucket: Input[str],
         project: Input[str],
         policy: Input[str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
@@ -260,10 +259,9 @@ class BucketDisposal(_Resource):
 
         Args:
             resource_name: The resource's name in the program.
-            bucket: The bucket's name, without `gs://`.
             project: Project id.
             policy: `if_empty` (default), `keep` or `delete`.
             opts: Pulumi's options.
         """
-        properties = {"bucket": bucket, "project": project, "policy": policy}
+        properties = {"project": project, "policy": policy}
         super().__init__("vertexserving:index:BucketDisposal", resource_name, properties, opts)

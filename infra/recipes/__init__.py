@@ -1,4 +1,4 @@
-"""Stack files, the catalogue and what follows from them: the plan, the container's arguments, ids and addresses.
+"""Stack files, the catalogue and what follows from them: the plan, the container's arguments and addresses.
 
 Owns everything about a deployment that can be known without asking a cloud. Imports no pulumi and no google library,
 does no network I/O, reads only the stack file and ``infra/catalog``. Whether a model fits into GPU memory is for
@@ -34,7 +34,6 @@ from infra.recipes.errors import (
     nearest,
 )
 from infra.recipes.flags import FlagTable
-from infra.recipes.ids import content_hash, deployed_model_id, endpoint_id, model_id
 from infra.recipes.plan import ContainerSpec, ServingPlan, plan
 from infra.recipes.prices import Price
 from infra.recipes.stackfile import (
@@ -88,12 +87,8 @@ __all__ = [
     "api_host",
     "catalog",
     "container_arguments",
-    "content_hash",
-    "deployed_model_id",
-    "endpoint_id",
     "endpoint_urls",
     "load_stack_file",
-    "model_id",
     "nearest",
     "plan",
 ]

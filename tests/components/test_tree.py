@@ -160,8 +160,9 @@ def test_order(recorder: Recorder, run: Run) -> None:
         "vllm-artifacts-storage-objectViewer",
     }
     assert recorder.one("index:Deployment").depends_on >= {"vllm-endpoint", "vllm-model", "vllm-identity"}
-    # So that destroy revokes the grant before the bucket goes.
-    assert "vllm-artifacts-disposal" in recorder.one("BucketIAMMember").depends_on
+    # So that destroy revokes the grant before the bucket goes, and the disposal knows of every bucket.
+    assert "vllm-artifacts" in recorder.one("BucketIAMMember").depends_on
+    assert "vllm-artifacts-disposal" in recorder.one("storage/bucket:Bucket").depends_on
 
 
 def test_existing_bucket(recorder: Recorder, run: Run) -> None:
@@ -247,11 +248,7 @@ def test_what_destroy_does_with_the_bucket(
     bucket, disposal = recorder.one("storage/bucket:Bucket"), recorder.one("BucketDisposal")
     assert bucket.inputs["forceDestroy"] is force
     assert bucket.retain_on_delete is retained
-    assert disposal.inputs == {
-        "bucket": "vllm-artifacts-1234567",
-        "project": "local-project",
-        "policy": policy,
-    }
+    assert disposal.inputs == {"project": "local-project", "policy": policy}
     assert not disposal.retain_on_delete
 
 

@@ -275,15 +275,15 @@ BAD_DEPLOYMENTS = [
 ]
 
 BAD_DISPOSALS = [
-    ("bucket", "gs://mine", "bucket", '"gs://mine" is not the name of a bucket, without "gs://".'),
-    ("bucket", DELETE, "", "bucket: is missing; give the bucket's name."),
+    ("project", 7, "project", "must be text, not 7 (a whole number)."),
+    ("project", DELETE, "", "project: is missing; give the Google Cloud project."),
     (
         "policy",
         "ifEmpty",
         "policy",
         '"ifEmpty" is not a policy; did you mean if_empty? Valid: if_empty, keep, delete.',
     ),
-    ("force", True, "force", "is not a property here; valid: bucket, project, policy."),
+    ("force", True, "force", "is not a property here; valid: project, policy."),
 ]
 
 
@@ -303,9 +303,7 @@ def test_bad_deployment(path: str, value: Any, where: str, reason: str) -> None:
 
 @pytest.mark.parametrize(("path", "value", "where", "reason"), BAD_DISPOSALS)
 def test_bad_disposal(path: str, value: Any, where: str, reason: str) -> None:
-    assert failures_of(BucketDisposal, changed({"bucket": "mine", "project": "my-project"}, path, value)) == [
-        (where, reason)
-    ]
+    assert failures_of(BucketDisposal, changed({"project": "my-project"}, path, value)) == [(where, reason)]
 
 
 def test_all_failures_are_told_at_once() -> None:
@@ -443,7 +441,7 @@ from infra.provider.model import Model
 from tests.provider.samples import MODEL, Quiet, deployment
 
 model = "projects/p/locations/us-central1/models/m"
-bucket = {"bucket": "mine", "project": "my-project"}
+bucket = {"project": "my-project"}
 for kind, inputs in ((Model, MODEL), (Deployment, deployment(model)), (BucketDisposal, bucket)):
     resource = kind(Connector())
     checked = resource.check(Quiet(), {}, inputs)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra import naming
-from infra.provider import ids, names, operations, retry, traffic
+from infra import ids
+from infra.provider import names, operations, retry, traffic
 from infra.provider.access import Access, AccessError, access
 from infra.provider.failures import ApiError
 from tests.provider.samples import Quiet
@@ -56,13 +56,6 @@ def test_names_in_parts() -> None:
 )
 def test_same_model(a: str, b: str, equal: bool) -> None:
     assert names.same(names.model_name(a), names.model_name(b)) is equal
-
-
-@given(st.text(max_size=90))
-def test_labels_are_those_of_the_program(text: str) -> None:
-    value = names.label_value(text)
-    assert re.fullmatch("[a-z0-9_-]{0,63}", value)
-    assert value == naming.label_value(text)
 
 
 SHARES = st.dictionaries(st.integers(1, 99).map(str), st.integers(0, 100), min_size=1, max_size=6)

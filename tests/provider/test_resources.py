@@ -59,7 +59,7 @@ def register() -> Recording:
             service_account="a@b.c",
             deploy_request_timeout_seconds=60,
         )
-        disposal = resources.BucketDisposal("b", bucket="mine", project="my-project", policy="keep")
+        disposal = resources.BucketDisposal("b", project="my-project", policy="keep")
         return pulumi.Output.all(model.urn, deployment.urn, disposal.urn)
 
     run: Any = pulumi.runtime.test

@@ -1,6 +1,7 @@
 """Ids that are derived from content, so that a repeated create finds what is already there instead of paying twice.
 
-The Vertex AI API has no request id; it lets the caller choose the ids of endpoints, models and deployed models.
+The Vertex AI API has no request id; it lets the caller choose the ids of endpoints, models and deployed models. Pure
+and light: the provider's process imports it in every preview.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ def content_hash(obj: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _number(parts: tuple[str, ...], digits: int) -> str:
-    """A number of exactly ``digits`` digits, the first not 0, that stands for the parts."""
+def _number(content: Any, digits: int) -> str:
+    """A number of exactly ``digits`` digits, the first not 0, that stands for the content."""
     low = 10 ** (digits - 1)
-    return str(low + int(content_hash(list(parts)), 16) % (9 * low))
+    return str(low + int(content_hash(content), 16) % (9 * low))
 
 
 def endpoint_id(project: str, region: str, stack: str) -> str:
@@ -57,6 +58,10 @@ def model_id(slug: str, content: Any) -> str:
     return f"{word}-{content_hash(content)[:_HASH_DIGITS]}"
 
 
-def deployed_model_id(*parts: str) -> str:
-    """The id of a deployed model: 10 digits, the longest that the API accepts."""
-    return _number(("deployed", *parts), 10)
+def deployed_model_id(content: Any) -> str:
+    """The id of a deployed model: 10 digits, the longest that the API accepts.
+
+    Args:
+        content: a JSON value that changes when the model must be deployed anew.
+    """
+    return _number(content, 10)
