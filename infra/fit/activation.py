@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from infra.fit.types import GIB, MIB, Gpu, Model, Options
-from infra.fit.versions import CUBLAS, CUBLAS_HOPPER, RESERVED, Era, key
+from infra.fit.versions import CUBLAS, CUBLAS_HOPPER, RESERVED, Era
+from infra.versions import version_key
 
 # torch sorts fewer than 128 rows with another algorithm that needs 12.5 instead of 9.5 units.
 _SMALL_SORT: Final = 12.5
@@ -53,33 +54,35 @@ def batch(model: Model, options: Options, version: str, engine: str, gpu: Gpu, l
         chunked = automatic if options.enable_chunked_prefill is None else options.enable_chunked_prefill
         floor = 2048
         if model.vision is not None:
-            floor = 5120 if key(version) >= key("0.6.3") else 4096
-        small = 2048 if key(version) >= key("0.6.5") else 512
+            floor = 5120 if version_key(version) >= version_key("0.6.3") else 4096
+        small = 2048 if version_key(version) >= version_key("0.6.5") else 512
         return Batch(sequences, small if chunked else max(length, floor))
     tokens = 8192 if _large(gpu, version) and options.usage == "openai" else 2048
-    if key(version) >= key("0.11.1"):
+    if version_key(version) >= version_key("0.11.1"):
         tokens = min(tokens, sequences * length)
     if options.enable_chunked_prefill is False:
         tokens = max(tokens, length)
-    return Batch(min(sequences, tokens) if key(version) >= key("0.10.1") else sequences, tokens)
+    return Batch(
+        min(sequences, tokens) if version_key(version) >= version_key("0.10.1") else sequences, tokens
+    )
 
 
 def default_sequences(options: Options, version: str, engine: str, gpu: Gpu) -> int:
     """Return vLLM's default of ``max_num_seqs``."""
     if engine == "V0":
         return 256
-    if options.usage != "openai" and key(version) >= key("0.9.2"):
+    if options.usage != "openai" and version_key(version) >= version_key("0.9.2"):
         return 128
-    if key(version) < key("0.8.4"):
+    if version_key(version) < version_key("0.8.4"):
         return 1024
     return 1024 if _large(gpu, version) else 256
 
 
 def _large(gpu: Gpu, version: str) -> bool:
     """Say whether vLLM takes its large defaults: 70 GiB and more, from 0.9 not on an A100."""
-    if key(version) < key("0.8.5"):
+    if version_key(version) < version_key("0.8.5"):
         return gpu.hopper_or_later and gpu.total >= 70
-    return gpu.total >= 70 and ("A100" not in gpu.name or key(version) < key("0.9.0"))
+    return gpu.total >= 70 and ("A100" not in gpu.name or version_key(version) < version_key("0.9.0"))
 
 
 def peak(model: Model, options: Options, gpu: Gpu, era: Era, run: Batch, size: int) -> Peak:

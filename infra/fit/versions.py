@@ -6,20 +6,10 @@ is valid from its version until the next row of its table.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final
 
-Key = tuple[int, int, int, int]
-
-
-def key(version: str) -> Key:
-    """Turn ``0.8.5.post1`` into something that compares."""
-    match = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?(?:\.post(\d+))?", version)
-    if match is None:
-        raise ValueError(f"{version!r} is not a vLLM version such as 0.8.5")
-    major, minor, patch, post = (int(part or 0) for part in match.groups())
-    return (major, minor, patch, post)
+from infra.versions import version_key
 
 
 @dataclass(frozen=True)
@@ -85,8 +75,8 @@ GRAPHS_PER_LAYER: Final = 0.022
 def era(version: str, engine: str) -> Era:
     """Return the accounting of a version's engine (``V0`` or ``V1``)."""
     rows = V0_ERAS if engine == "V0" else V1_ERAS
-    wanted = key(version)
-    return [row for row in rows if key(row.since) <= wanted][-1]
+    wanted = version_key(version)
+    return [row for row in rows if version_key(row.since) <= wanted][-1]
 
 
 def engine(version: str, capability: float, *, vision_cross_attention: bool = False) -> str:
@@ -94,10 +84,10 @@ def engine(version: str, capability: float, *, vision_cross_attention: bool = Fa
 
     Llama 3.2 Vision (cross attention) stays on V0 until vLLM drops it in 0.11.
     """
-    wanted = key(version)
-    if wanted >= key("0.11.0"):
+    wanted = version_key(version)
+    if wanted >= version_key("0.11.0"):
         return "V1"
-    if wanted < key("0.8.0") or capability < 8.0 or vision_cross_attention:
+    if wanted < version_key("0.8.0") or capability < 8.0 or vision_cross_attention:
         return "V0"
     return "V1"
 
@@ -106,7 +96,9 @@ def non_torch(version: str, engine_name: str, tensor_parallel: int, hopper: bool
     """Return the non-torch memory in GiB; the last row that applies wins."""
     found = 0.0
     for name, since, parallel, needs_hopper, gib in NON_TORCH:
-        applies = name == engine_name and key(version) >= key(since) and tensor_parallel >= parallel
+        applies = (
+            name == engine_name and version_key(version) >= version_key(since) and tensor_parallel >= parallel
+        )
         if applies and (needs_hopper is None or needs_hopper == hopper):
             found = gib
     return found

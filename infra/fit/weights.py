@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from infra.fit.types import GIB, MIB, Model, Options
-from infra.fit.versions import key
+from infra.versions import version_key
 
 _SIZES: Final = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2}
 
@@ -71,7 +71,7 @@ def _dense_bytes(model: Model, options: Options, version: str, size: int) -> flo
 def vocabulary(model: Model, options: Options, version: str) -> int:
     """Return the vocabulary as allocated: padded to 64; with LoRA up to 0.11.2 256 rows more an adapter, to 256."""
     size = model.architecture.vocab_size
-    if options.enable_lora and key(version) < key("0.11.3"):
+    if options.enable_lora and version_key(version) < version_key("0.11.3"):
         size += 256 * options.max_loras
         return -(-size // 256) * 256
     return -(-size // 64) * 64

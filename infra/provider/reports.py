@@ -17,12 +17,17 @@ from infra.provider.vertex import Vertex
 def tell(ctx: Context, plan: Plan, ended: Ended | None, outputs: Properties, adopted: bool) -> None:
     """The line that stays in the display."""
     if ended is not None:
-        stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in ended.stages.items())
-        ctx.info(f"deployed as {plan.id} in {duration(ended.seconds)}{': ' + stages if stages else ''}")
+        stages = ", ".join(f"{stage} {_precise(seconds)}" for stage, seconds in ended.stages.items())
+        ctx.info(f"deployed as {plan.id} in {_precise(ended.seconds)}{': ' + stages if stages else ''}")
     elif adopted:
         ctx.info(f"adopted deployed model {plan.id}, it was there already")
     if outputs["status"]:
         ctx.warn(f"Google says of deployed model {plan.id}: {outputs['status']}")
+
+
+def _precise(seconds: float) -> str:
+    """A time that is over: with tenths below ten seconds, as all of them are on the local cloud."""
+    return f"{seconds:.1f}s" if seconds < 10 else duration(seconds)
 
 
 def over(running: StillRunning) -> str:

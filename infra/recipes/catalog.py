@@ -1,4 +1,4 @@
-"""Reads the catalogue (``infra/catalog``): models, machines, regions, prices, quotas, containers, vLLM flags.
+"""Reads the catalogue (``infra/catalog``): models, machines, regions, prices, quotas, containers, vLLM's flags.
 
 Every file is read when it is first asked for and then kept: a preview reads one model card and four small tables.
 The columns, units and sources are described in ``infra/catalog/README.md``.
@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from infra.recipes.cards import ModelCard
 from infra.recipes.errors import StackError, UnknownMachine, UnknownModel, nearest
-from infra.recipes.flags import FlagTable, load_flags, version_key
+from infra.recipes.flags import FlagTable, FlagTables
 from infra.recipes.prices import Price, price_of
 from infra.recipes.yamlfile import parse_yaml, read_text
 
@@ -203,13 +203,12 @@ class Catalog:
 
         found: dict[str, Accelerator] = {}
         for row in self._rows("accelerators.csv"):
-            major, minor = row["compute_capability"].split(".")
             found[row["accelerator_type"]] = Accelerator(
                 row["accelerator_type"],
                 number(row["memory_gib"]),
                 number(row["usable_gib_low"]),
                 number(row["usable_gib_high"]),
-                (int(major), int(minor)),
+                _capability(row["compute_capability"]),
                 row["cpu_arch"],
             )
         return found
@@ -307,6 +306,18 @@ class Catalog:
         found = ((self.quota(kind, spot), amount * replicas) for kind, amount in uses)
         return tuple(QuotaUse(quota, amount) for quota, amount in found if quota is not None)
 
+    # Quantization
+
+    @functools.cached_property
+    def _quantization(self) -> dict[str, tuple[int, int]]:
+        return {
+            row["method"]: _capability(row["compute_capability"]) for row in self._rows("quantization.csv")
+        }
+
+    def quantization_capability(self, method: str) -> tuple[int, int] | None:
+        """The compute capability that a quantization method needs; None when it is not known."""
+        return self._quantization.get(method)
+
     # Containers
 
     @functools.cached_property
@@ -333,18 +344,21 @@ class Catalog:
         return self._images.get(image_uri)
 
     @functools.cached_property
-    def _flags(self) -> dict[str, FlagTable]:
-        return load_flags(json.loads((self._folder / "vllm_flags.json").read_text(encoding="utf-8")))
+    def _flags(self) -> FlagTables:
+        return FlagTables(json.loads((self._folder / "vllm_flags.json").read_text(encoding="utf-8")))
 
     def flag_versions(self) -> tuple[str, ...]:
         """The vLLM versions whose flags are known exactly, oldest first."""
-        return tuple(self._flags)
+        return self._flags.versions
 
     def flags(self, version: str) -> FlagTable:
         """The flags of a vLLM version, or of the closest older (for the oldest: the oldest) version that is known."""
-        known = list(self._flags)
-        older = [v for v in known if version_key(v) <= version_key(version)]
-        return self._flags[older[-1] if older else known[0]]
+        return self._flags.of(version)
+
+
+def _capability(text: str) -> tuple[int, int]:
+    major, minor = text.split(".")
+    return int(major), int(minor)
 
 
 @functools.lru_cache(maxsize=1)

@@ -174,6 +174,7 @@ def test_flags_by_version() -> None:
     assert old.takes_value("--max-model-len") is True
     assert old.takes_value("--enforce-eager") is False
     assert old.takes_value("--enable-chunked-prefill") is None
+    assert old.takes_value("--quantization") is True
     assert old.takes_value("--nothing") is None
     assert new.replaced["--swap-space"].removed_in == "0.20.0"
 
@@ -185,7 +186,8 @@ def test_flags_by_version() -> None:
         ("0.6.6.post1", "0.6.4.post1"),
         ("0.12.0", "0.11.0"),
         ("0.5.0", "0.6.2"),
-        ("1.0", "0.20.0"),
+        ("0.31.0", "0.20.0"),
+        ("1.0", "0.32.0"),
     ],
 )
 def test_the_closest_older_version_stands_in(asked: str, given: str) -> None:

@@ -6,6 +6,7 @@ Proves that the tables are whole and consistent, not that Google's offer is stil
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import re
 from pathlib import Path
@@ -13,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from infra.recipes import ModelCard, catalog, plan
-from infra.recipes.flags import version_key
 from infra.recipes.stackfile import DEFAULT_IMAGE, StackFile, VllmOptions, parse_stack
+from infra.versions import version_key
 
 FOLDER = Path(__file__).resolve().parents[2] / "infra" / "catalog"
 BOOKS = catalog()
@@ -199,23 +200,54 @@ def test_containers() -> None:
     assert StackFile.model_fields["model"].is_required()
 
 
+KIND = re.compile(
+    r"flag|switch|(int|size|size_or_auto|float|json|str|bool|int:\d+(\|\d+)*|[\w.+-]+(\|[\w.+-]+)*)[+*=]?"
+)
+
+
 def test_flags_file() -> None:
     data = json.loads((FOLDER / "vllm_flags.json").read_text(encoding="utf-8"))
     assert all(entry["source"] for entry in data["fork"].values())
+    assert set(data["source"]) == {"flags", "quantization", "fork", "replaced"}
     versions = sorted(data["versions"], key=version_key)
     assert tuple(versions) == BOOKS.flag_versions()
-    for version, kinds in data["versions"].items():
-        flags = [flag for group in kinds.values() for flag in group]
-        assert len(flags) == len(set(flags)), version
+    for section in ("flags", "other_names", "openai_server_only"):
+        for flag, changes in data[section].items():
+            assert list(changes) == [version for version in versions if version in changes], flag
+            values = [None, *changes.values()]
+            assert all(one != next_ for one, next_ in itertools.pairwise(values)), flag
+    for version in versions:
+        table = BOOKS.flags(version)
+        flags = list(table.takes)
         assert all(re.fullmatch(r"--[a-z0-9]+(-[a-z0-9]+)*", flag) for flag in flags)
+        assert all(KIND.fullmatch(kind) for kind in (*table.takes.values(), *table.fork.values())), version
         assert {"--model", "--tensor-parallel-size", "--chat-template", "--enable-auto-tool-choice"} <= set(
             flags
         )
-    for flag, entry in data["replaced"].items():
-        gone = set().union(*data["versions"][entry["removed_in"]].values())
+        assert {*table.other_names, *table.openai_only} <= set(flags)
+        assert {"awq", "gptq", "fp8"} <= set(table.quantization)
+    replaced = BOOKS.flags(versions[-1]).replaced
+    assert set(replaced) == set(data["replaced"])
+    for flag, entry in replaced.items():
+        gone = BOOKS.flags(entry.removed_in).takes
         assert flag not in gone
-        before = [v for v in versions if version_key(v) < version_key(entry["removed_in"])]
-        assert any(flag in group for v in before for group in data["versions"][v].values())
+        before = [v for v in versions if version_key(v) < version_key(entry.removed_in)]
+        assert any(flag in BOOKS.flags(v).takes for v in before)
+        use = entry.use.partition(" ")[0].partition("=")[0]
+        assert not use or any(use in BOOKS.flags(v).takes for v in versions)
+
+
+def test_quantization() -> None:
+    capability = {row["method"]: row["compute_capability"] for row in rows("quantization.csv")}
+    known = {method for version in BOOKS.flag_versions() for method in BOOKS.flags(version).quantization}
+    assert set(capability) <= known
+    for row in rows("quantization.csv"):
+        assert "get_min_capability" in row["source"]
+        assert BOOKS.quantization_capability(row["method"]) is not None
+    assert BOOKS.quantization_capability("fbgemm_fp8") == (8, 0)
+    assert BOOKS.quantization_capability("modelopt") == (8, 9)
+    assert BOOKS.quantization_capability("none-such") is None
+    assert all(card.weights.quantization in {None, *capability} for card in CARDS)
 
 
 def test_the_readme_names_every_file_and_column() -> None:

@@ -49,7 +49,8 @@ class Call:
 
     def repeated(self, name: str) -> list[str]:
         """All values of a query parameter that may be given more than once."""
-        return self.request.query_params.getlist(name)
+        given = self.request.query_params.multi_items()
+        return [text for key, text in given if name in (key, strict.camel(key))]
 
 
 Handler = Callable[[Call], Json | Response | Awaitable[Json | Response]]
@@ -100,6 +101,8 @@ class Method(BaseRoute):
     ) -> None:
         self.cloud, self.method, self.template, self.handler = cloud, method, template, handler
         self.query, self.schema, self.json_body, self.error_style = query, body, json_body, error_style
+        # Cloud Storage's JSON API is older than protos over JSON: it takes camelCase only.
+        self.proto_names = error_style is standard_error
         self.pattern = re.compile(_regex(template))
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -126,11 +129,15 @@ class Method(BaseRoute):
         principal = self.cloud.principal(request)
         query = dict(request.query_params)
         if self.query is not None:
+            if self.proto_names:
+                query = strict.camel_query(query, self.query)
             strict.check_query(query, self.query)
         call = Call(self.cloud, request, request.scope["google_path"], query, principal)
         if self.json_body and self.method in {"POST", "PUT", "PATCH"}:
             call.body = await read_json(request)
             if self.schema is not None:
+                if self.proto_names:
+                    call.body = strict.proto_body(call.body, self.schema)
                 strict.check_body(call.body, self.schema)
         result = self.handler(call)
         if inspect.isawaitable(result):

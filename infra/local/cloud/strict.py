@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -42,6 +43,41 @@ def check_query(given: Mapping[str, Any], allowed: Collection[str]) -> None:
         raise invalid("\n".join(text for _, text in violations), violations)
 
 
+def camel(name: str) -> str:
+    """The JSON name of a proto field: `page_size` is `pageSize`."""
+    return re.sub(r"_([a-z0-9])", lambda found: found[1].upper(), name)
+
+
+def proto_body(value: Any, schema: Schema) -> Any:
+    """The body as protos over JSON have it: `dry_run` under its JSON name `dryRun`, fields that are null left out.
+
+    Google's front end takes both names everywhere, and `google-cloud-logging` sends both. A field given twice keeps
+    its own spelling, so that `check_body` refuses it.
+    """
+    if isinstance(schema, list):
+        if isinstance(value, list):
+            return [proto_body(item, schema[0]) for item in value]
+        return proto_body(value, schema[0])
+    if not isinstance(schema, dict) or not isinstance(value, dict):
+        return value
+    if "*" in schema:
+        return {key: proto_body(item, schema["*"]) for key, item in value.items()}
+    names = {key: key if key in schema or camel(key) in value else camel(key) for key in value}
+    return {
+        name: proto_body(value[key], schema.get(name, ANY))
+        for key, name in names.items()
+        if value[key] is not None or name not in schema
+    }
+
+
+def camel_query(given: Mapping[str, str], allowed: Collection[str]) -> dict[str, str]:
+    """The query parameters under the names that the method knows them by."""
+    return {
+        key if key in allowed or camel(key) not in allowed else camel(key): text
+        for key, text in given.items()
+    }
+
+
 def check_body(body: Any, schema: Mapping[str, Schema]) -> None:
     """Raises for fields that `schema` lacks and for values of a wrong JSON type; all of them at once."""
     violations: list[tuple[str, str]] = []
@@ -79,11 +115,9 @@ def _fits(value: Any, kind: type) -> bool:
     if kind is bool:
         return isinstance(value, bool)
     if kind is int:
-        text = value if isinstance(value, str) else ""
-        digits = text.removeprefix("-")
-        return (isinstance(value, int) and not isinstance(value, bool)) or (
-            digits.isascii() and digits.isdigit()
-        )
+        if isinstance(value, str):
+            value = int(value) if re.fullmatch(r"-?[0-9]{1,19}", value) else None
+        return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
     return isinstance(value, kind)
 
 

@@ -1,7 +1,7 @@
 """vLLM's command line, by version: read with argparse itself, so that refusals read as vLLM's do.
 
-What each flag takes comes from ``data/arguments.json`` (read out of vLLM's wheels), the flags of Google's fork from
-the catalogue. A version that is not in the table is read with the nearest older one.
+What each flag takes comes from the catalogue (``infra/catalog/vllm_flags.json``), as it does for the checks of a stack
+file. A version that is not in the table is read with the nearest older one.
 """
 
 from __future__ import annotations
@@ -11,37 +11,11 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from infra.local.container.dialect import version_key
 from infra.local.container.launch import Launch
-
-_TABLE: Final = Path(__file__).parent / "data" / "arguments.json"
-
-# Flags that only Google's fork has, and what they take: Model Garden notebooks (vertex-ai-samples@cc0d791e).
-FORK_FLAGS: Final[Mapping[str, str]] = {
-    # The fork has parsers of its own, such as vertex-llama-3; their list is not published.
-    "--tool-call-parser": "str",
-    "--model-type": "str",
-    "--host-prefix-kv-cache-utilization-target": "float",
-    "--host-prefix-kv-cache-min-len": "int",
-}
-# Flags of the plain api_server: vllm/entrypoints/api_server.py of every wheel in the table.
-_PLAIN_FLAGS: Final = frozenset(
-    [
-        "--host",
-        "--port",
-        "--ssl-keyfile",
-        "--ssl-certfile",
-        "--ssl-ca-certs",
-        "--enable-ssl-refresh",
-        "--ssl-cert-reqs",
-        "--root-path",
-        "--log-level",
-    ]
-)
+from infra.recipes.catalog import catalog
+from infra.versions import version_key
 
 
 class ArgumentsRefused(Exception):
@@ -105,41 +79,6 @@ class _Parser(argparse.ArgumentParser):
         raise ArgumentsRefused((message or self.format_usage()).rstrip().splitlines())
 
 
-def known_version(version: str) -> str:
-    """Return the version of the table that stands for ``version``: itself, or the nearest older, or the oldest."""
-    versions: list[str] = _load()["versions"]
-    older = [name for name in versions if version_key(name) <= version_key(version)]
-    return older[-1] if older else versions[0]
-
-
-def kinds(version: str) -> dict[str, str]:
-    """Return every flag of a version (all servers together) and what it takes."""
-    known = known_version(version)
-    return {
-        flag: kind
-        for flag, rows in _load()["flags"].items()
-        for kind, versions in rows.items()
-        if known in versions
-    }
-
-
-def spellings(version: str) -> dict[str, list[str]]:
-    """Return the flags that have more than one name (``--tensor-parallel-size``, ``-tp``), and all their names."""
-    known = known_version(version)
-    return {
-        flag: spelt.split()
-        for flag, rows in _load()["names"].items()
-        for spelt, versions in rows.items()
-        if known in versions
-    }
-
-
-def quantization_methods(version: str) -> tuple[str, ...]:
-    """Return the names that ``--quantization`` takes in a version."""
-    names: list[str] = _load()["quantization"][known_version(version)]
-    return tuple(names)
-
-
 def parse(launch: Launch, version: str) -> Options:
     """Parse a server's arguments as its version does.
 
@@ -168,26 +107,20 @@ def _parser(launch: Launch, version: str) -> argparse.ArgumentParser:
     serve = launch.program == "vllm serve"
     usage = "vllm serve [model_tag] [options]" if serve else None
     parser = _Parser(prog="vllm" if serve else launch.program, usage=usage, allow_abbrev=True)
-    flags = kinds(version)
+    table = catalog().flags(version)
+    flags = dict(table.takes)
     if launch.server == "api_server" and not launch.fork:
-        lacking = _openai_only(version) - _PLAIN_FLAGS
-        flags = {name: kind for name, kind in flags.items() if name not in lacking}
+        flags = {name: kind for name, kind in flags.items() if name not in table.openai_only}
     if launch.fork:
-        flags = {**flags, **FORK_FLAGS}
+        flags.update(table.fork)
     if "--quantization" in flags and version_key(version) < version_key("0.9.0"):
-        flags = {**flags, "--quantization": "|".join((*quantization_methods(version), "None"))}
-    names = spellings(version)
+        flags["--quantization"] = "|".join((*table.quantization, "None"))
     for name, kind in sorted(flags.items()):
-        _add(parser, names.get(name, [name]), kind, version)
+        _add(parser, (name, *table.other_names.get(name, ())), kind)
     return parser
 
 
-def _openai_only(version: str) -> set[str]:
-    known = known_version(version)
-    return {flag for flag, versions in _load()["openai_server_only"].items() if known in versions}
-
-
-def _add(parser: argparse.ArgumentParser, names: list[str], kind: str, version: str) -> None:
+def _add(parser: argparse.ArgumentParser, names: tuple[str, ...], kind: str) -> None:
     if kind == "flag":
         parser.add_argument(*names, action="store_true", default=None)
         return
@@ -198,13 +131,13 @@ def _add(parser: argparse.ArgumentParser, names: list[str], kind: str, version: 
     base = kind[:-1] if several else kind
     choices: list[Any] | None = None
     reader: Callable[[str], Any] = _READERS.get(base, str)
-    if names[0] == "--max-model-len" and base == "size" and version_key(version) >= version_key("0.14.0"):
-        reader = human_readable_int_or_auto
     if "|" in base or base.startswith("int:"):
         numbers = base.startswith("int:")
         reader = int if numbers else str
         choices = [reader(value) for value in base.removeprefix("int:").split("|")]
-    if several:
+    if base == "bool":
+        parser.add_argument(*names, type=reader, nargs=several, const=True, default=None)
+    elif several:
         parser.add_argument(*names, type=reader, choices=choices, nargs=several, default=None)
     else:
         parser.add_argument(*names, type=reader, choices=choices, default=None)
@@ -227,6 +160,13 @@ def human_readable_int(text: str) -> int:
     return int(value)
 
 
+def _boolean(text: str) -> bool:
+    """Read ``true`` or ``False``; vLLM's action raises what argparse does not catch."""
+    if text.lower() not in ("true", "false"):
+        raise ArgumentsRefused([f"ValueError: Invalid boolean value: {text}. Expected 'true' or 'false'."])
+    return text.lower() == "true"
+
+
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
@@ -238,12 +178,8 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "int": int,
     "float": float,
     "size": human_readable_int,
+    "size_or_auto": human_readable_int_or_auto,
+    "bool": _boolean,
     "json": _json,
     "str": str,
 }
-
-
-@lru_cache(maxsize=1)
-def _load() -> dict[str, Any]:
-    table: dict[str, Any] = json.loads(_TABLE.read_text())
-    return table

@@ -8,24 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from infra.fit import Gpu
-from infra.local.container.arguments import Options, quantization_methods
+from infra.local.container.arguments import Options
 from infra.local.container.contract import ContainerRequest
 from infra.local.container.lines import Log
 from infra.recipes.cards import ModelCard
+from infra.recipes.catalog import catalog
 
-# Compute capability that a quantization needs: get_min_capability of vLLM's configs.
-_CAPABILITY: Final[Mapping[str, float]] = {
-    "awq": 7.5,
-    "gptq": 6.0,
-    "fp8": 8.0,
-    "fbgemm_fp8": 8.0,
-    "compressed-tensors": 7.0,
-    "bitsandbytes": 7.0,
-    "gptq_marlin": 8.0,
-    "awq_marlin": 8.0,
-    "modelopt": 8.9,
-    "mxfp4": 8.0,
-}
 _RANKS_OLD: Final = (8, 16, 32, 64)
 _RANKS: Final = (8, 16, 32, 64, 128, 256)
 # Chat templates in vLLM's images, below /vllm-workspace/examples: docker image and repository of 0.6.2 and later.
@@ -122,7 +110,7 @@ def _quantization(card: ModelCard, options: Options, log: Log) -> Iterator[Probl
     asked, own = options.text("quantization"), card.weights.quantization
     if asked is None or asked == "None":
         return
-    methods = quantization_methods(log.dialect.version)
+    methods = catalog().flags(log.dialect.version).quantization
     if asked not in methods:
         shown = ", ".join(repr(name) for name in methods)
         # Before 0.9 argparse refuses it: the names are the flag's choices there.
@@ -187,12 +175,13 @@ def _device(card: ModelCard, options: Options, gpu: Gpu, log: Log) -> Iterator[P
             "setting the`dtype` flag in CLI, for example: --dtype=half.",
         )
     method = options.text("quantization") or card.weights.quantization
-    needed = _CAPABILITY.get(method or "")
-    if needed is not None and gpu.capability < needed:
+    needed = catalog().quantization_capability(method) if method else None
+    least, has = needed[0] * 10 + needed[1] if needed else 0, round(gpu.capability * 10)
+    if has < least:
         yield Problem(
             "ValueError",
             f"The quantization method {method} is not supported for the current GPU. Minimum capability: "
-            f"{needed * 10:.0f}. Current capability: {gpu.capability * 10:.0f}.",
+            f"{least}. Current capability: {has}.",
         )
 
 

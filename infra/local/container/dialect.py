@@ -6,30 +6,16 @@ the older one. ``docs/vllm-differences.md`` says which of these were compared wi
 
 from __future__ import annotations
 
-import re
 import zlib
 from dataclasses import dataclass
 from typing import Final
+
+from infra.versions import version_key
 
 SOURCE: Final = (
     "vllm wheels 0.6.2, 0.6.4.post1, 0.7.2, 0.7.3, 0.8.1 to 0.8.5.post1, 0.9.0 to 0.9.2, 0.10.2, 0.11.0, 0.14.0, "
     "0.20.0, 0.32.0: vllm/entrypoints"
 )
-
-VersionKey = tuple[int, int, int, int]
-
-
-def version_key(version: str) -> VersionKey:
-    """Turn ``0.8.5.post1`` into something that compares; anything that is no number counts as 0.
-
-    >>> version_key("0.8.5.post1") > version_key("0.8.5")
-    True
-    """
-    match = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?(?:\.post(\d+))?", version)
-    if match is None:
-        return (0, 0, 0, 0)
-    major, minor, patch, post = (int(part or 0) for part in match.groups())
-    return (major, minor, patch, post)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from infra.recipes.arguments import KEY_OF_FLAG, MAX_BATCHED_TOKENS, QUANTIZATIO
 from infra.recipes.cards import ModelCard
 from infra.recipes.checks.report import Report
 from infra.recipes.errors import FlagError
-from infra.recipes.flags import FlagTable, version_key
+from infra.recipes.flags import FlagTable
+from infra.versions import version_key
 
 __all__ = ["check_extra_args"]
 

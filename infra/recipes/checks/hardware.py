@@ -94,7 +94,7 @@ def check_region(report: Report) -> None:
 
 
 def check_compute_capability(report: Report, card: ModelCard) -> None:
-    """Check what vLLM asks of the GPU's generation: 7.0 at all, 8.0 for bfloat16 and for float8 weights."""
+    """Check what vLLM asks of the GPU's generation: 7.0 at all, 8.0 for bfloat16, and what the quantization needs."""
     hardware, vllm = report.stack.hardware, report.stack.vllm
     has = catalog().accelerator(hardware.accelerator_type).compute_capability
     shown = f"{hardware.accelerator_type} has compute capability {has[0]}.{has[1]}"
@@ -108,6 +108,8 @@ def check_compute_capability(report: Report, card: ModelCard) -> None:
         whose = "" if vllm.dtype != "auto" else f"is bfloat16 for {card.id}; "
         text = f"{whose}{shown}, bfloat16 needs 8.0."
         report.refuse(ValueProblem, "vllm.dtype", vllm.dtype, text, remedy="dtype: half")
-    if card.weights.quantization in {"fbgemm_fp8", "fp8"} and has < (8, 0):
-        text = f"{card.id} is quantized as {card.weights.quantization}; {shown}, it needs 8.0 or more."
+    method = card.weights.quantization
+    needed = catalog().quantization_capability(method) if method else None
+    if needed is not None and has < needed:
+        text = f"{card.id} is quantized as {method}; {shown}, it needs {needed[0]}.{needed[1]} or more."
         report.refuse(HardwareMismatch, key, value, text, remedy="accelerator_type: NVIDIA_H100_80GB")

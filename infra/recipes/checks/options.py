@@ -9,8 +9,9 @@ from infra.recipes.cards import ModelCard
 from infra.recipes.catalog import MachineType
 from infra.recipes.checks.report import Report
 from infra.recipes.errors import HardwareMismatch, ValueProblem, nearest
-from infra.recipes.flags import FlagTable, version_key
+from infra.recipes.flags import FlagTable
 from infra.recipes.stackfile import METRICS, StackFile, is_gcs_uri
+from infra.versions import version_key
 
 __all__ = [
     "check_chat_template",

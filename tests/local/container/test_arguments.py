@@ -6,9 +6,10 @@ import shlex
 
 import pytest
 
-from infra.local.container.arguments import ArgumentsRefused, Options, kinds, known_version, parse
+from infra.local.container.arguments import ArgumentsRefused, Options, parse
 from infra.local.container.launch import Launch
 from infra.recipes.catalog import catalog
+from infra.recipes.flags import FlagTable
 
 GUIDE_ARGUMENTS = tuple(
     shlex.split(
@@ -116,15 +117,49 @@ def test_the_forks_flags_do_not_exist_upstream() -> None:
 
 
 def test_versions_between_the_known_ones_take_the_older() -> None:
-    assert known_version("0.6.3") == "0.6.2"
-    assert known_version("0.8.5.post1") == "0.8.5.post1"
-    assert known_version("0.5.0") == "0.6.2"
-    assert known_version("0.31.0") == "0.20.0"
+    assert _parse("--swap-space=16", version="0.17.0").number("swap_space", 0) == 16
+    assert "unrecognized arguments" in _refusal("--speculative-config={}", version="0.8.0")
+    assert _parse("--max-model-len=7", version="0.5.0").whole("max_model_len", 0) == 7
 
 
-def test_every_flag_of_the_catalogue_is_known_here_by_its_kind() -> None:
-    for version in catalog().flag_versions():
-        table, known = catalog().flags(version), kinds(version)
-        named = table.switches | table.values | table.either
-        assert named
-        assert not named - set(known), version
+def test_a_boolean_flag_of_old_versions_may_have_a_value() -> None:
+    assert _parse("--enable-chunked-prefill").given["enable_chunked_prefill"] is True
+    assert _parse("--enable-chunked-prefill=False").given["enable_chunked_prefill"] is False
+    assert _parse("--enable-chunked-prefill", "TRUE").given["enable_chunked_prefill"] is True
+    with pytest.raises(ArgumentsRefused, match=r"Invalid boolean value: 1\. Expected 'true' or 'false'."):
+        _parse("--enable-chunked-prefill=1")
+
+
+def test_the_longest_context_that_fits_may_be_asked_for_from_0_14() -> None:
+    assert _parse("--max-model-len=auto", version="0.14.0").whole("max_model_len", 0) == -1
+    assert "invalid human_readable_int value: 'auto'" in _refusal("--max-model-len=auto", version="0.11.0")
+
+
+def _word(flag: str, table: FlagTable) -> str:
+    """A flag as a stack file may write it when the check of its arguments goes by ``table``."""
+    if not table.takes_value(flag):
+        return flag
+    kind = table.fork.get(flag) or table.takes[flag]
+    if flag == "--quantization":
+        kind = table.quantization[0]
+    values = {"size": "4k", "size_or_auto": "auto", "json": "{}", "float": "0.5", "int": "1", "str": "x"}
+    plain = kind.rstrip("+")
+    return f"{flag}={values.get(plain) or plain.removeprefix('int:').partition('|')[0]}"
+
+
+@pytest.mark.parametrize("version", catalog().flag_versions())
+def test_what_the_preview_lets_through_is_taken_here(version: str) -> None:
+    table = catalog().flags(version)
+    flags = sorted(table.all)
+    options = _parse(*(_word(flag, table) for flag in flags), version=version)
+    named = {flag.removeprefix("--").replace("-", "_") for flag in table.switches | table.values}
+    assert named <= set(options.given)
+
+
+@pytest.mark.parametrize("version", ["0.6.2", "0.32.0"])
+def test_a_value_that_is_missing_or_too_many_is_refused_as_in_the_preview(version: str) -> None:
+    table = catalog().flags(version)
+    for flag in sorted(table.values)[::7]:
+        assert "expected" in _refusal(flag, version=version), flag
+    for flag in sorted(table.switches)[::7]:
+        assert "ignored explicit argument 'x'" in _refusal(f"{flag}=x", version=version), flag

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from infra.local.container import Container, make_container
-from infra.local.container.arguments import kinds, parse
+from infra.local.container.arguments import parse
 from infra.local.container.images import vllm_version
 from infra.local.container.launch import plan_launch
 from infra.local.container.real import environment
@@ -113,7 +113,7 @@ def test_the_guides_arguments_on_the_real_vllm() -> None:
 
 
 def test_every_flag_that_is_passed_exists_in_the_real_vllm() -> None:
-    known = kinds(environment.VLLM_VERSION)
+    known = catalog().flags(environment.VLLM_VERSION).takes
     arguments, _ = _real("--enable-prefix-caching", "--disable-custom-all-reduce", "--max-logprobs=5")
     flags = {word.partition("=")[0] for word in arguments if word.startswith("--")}
     negated = {"--no-" + name[2:] for name, kind in known.items() if kind == "switch"}

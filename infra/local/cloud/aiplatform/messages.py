@@ -16,7 +16,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from infra.local.cloud.aiplatform.walker import Violations, map_entry, repeated, walk
-from infra.local.cloud.errors import GoogleError, invalid
+from infra.local.cloud.errors import invalid
 from infra.local.cloud.strict import SYSTEM_PARAMETERS
 
 Json = dict[str, Any]

@@ -99,6 +99,8 @@ class OperationsApi:
             raise invalid(
                 f"Invalid value at 'page_size' (TYPE_INT32), \"{query.get('pageSize')}\""
             ) from error
+        if size < 0:
+            raise invalid(f"Invalid page_size {size}: it must not be negative.")
         size = min(size or DEFAULT_PAGE, MAX_PAGE)
         after = decode_token(query.get("pageToken") or query.get("page_token") or "")
         prefix = f"{parent}/operations/" if kind else f"{parent}/"

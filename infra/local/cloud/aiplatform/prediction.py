@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response, StreamingResponse
 
+from infra.local.cloud import payload, strict
 from infra.local.cloud.aiplatform import container_spec
 from infra.local.cloud.aiplatform.context import Api
 from infra.local.cloud.aiplatform.endpoints import Endpoints
@@ -19,7 +20,6 @@ from infra.local.cloud.aiplatform.fleet import Fleet
 from infra.local.cloud.aiplatform.messages import integral
 from infra.local.cloud.aiplatform.names import found_errors, parse_model
 from infra.local.cloud.aiplatform.registry import Registry
-from infra.local.cloud import payload, strict
 from infra.local.cloud.errors import GoogleError, failed_precondition, not_found
 from infra.local.container.contract import Container, ContainerResponse
 

@@ -5,8 +5,8 @@
     timestamp>="2026-08-22T10:00:00Z"
 
 Comparisons: = != > >= < <= : =~ !~ on any field path, `field:*` for presence, a value list in parentheses, bare words
-(searched in every field). Words side by side are joined by AND; NOT and "-" negate; OR binds tighter than AND, as it
-does at Google. Severities compare by level and times as times.
+(searched in every field), log_id("NAME"), SEARCH("words") and SEARCH(field, "words"). Words side by side are joined by
+AND; NOT and "-" negate; OR binds tighter than AND, as it does at Google. Severities compare by level, times as times.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
 from infra.local.cloud.errors import GoogleError, invalid
 
@@ -42,7 +43,7 @@ _TOKENS = re.compile(
 
 def severity_number(text: str) -> int | None:
     """The level of a severity name or number; None if it is neither."""
-    if text.isdigit():
+    if re.fullmatch(r"[0-9]{1,3}", text):
         return int(text) if int(text) in SEVERITIES.values() else None
     return SEVERITIES.get({"WARN": "WARNING", "FATAL": "CRITICAL"}.get(text.upper(), text.upper()))
 
@@ -53,9 +54,9 @@ def parse_time(text: str) -> datetime | None:
     text = re.sub(r"(\.\d{6})\d+", r"\1", text)
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def compile_filter(text: str) -> Predicate:
@@ -162,11 +163,37 @@ class _Parser:
             self.position -= 1
             raise self.error()
         following = self.peek()
+        if kind == "word" and following is not None and following[1] == "(":
+            return self._function(text)
         if following is None or following[0] != "op":
             return _anywhere(_unquote(kind, text))
         operator = self.take()[1]
         path = _unquote(kind, text) if kind == "string" else text
         return self._values(path, operator)
+
+    def _function(self, name: str) -> Predicate:
+        self.take()
+        given: list[str] = []
+        while True:
+            kind, text, _ = self.take()
+            if kind not in {"word", "string"}:
+                self.position -= 1
+                raise self.error()
+            given.append(_unquote(kind, text))
+            following = self.peek()
+            if following is None or following[0] != "comma":
+                break
+            self.take()
+        self._close()
+        if name == "log_id" and len(given) == 1:
+            return lambda entry: unquote(str(entry.get("logName", "")).rpartition("/logs/")[2]) == given[0]
+        if name == "SEARCH" and len(given) <= 2:
+            names = [] if len(given) == 1 else _names(given[0])
+            return _search(names, given[-1])
+        raise invalid(
+            f"Unparseable filter: the local cloud has no function {name} with {len(given)} argument(s); use "
+            'log_id("NAME"), SEARCH("words") or SEARCH(field, "words").'
+        )
 
     def _values(self, path: str, operator: str) -> Predicate:
         kind, text, _ = self.take()
@@ -238,6 +265,21 @@ def _anywhere(text: str) -> Predicate:
     return lambda entry: any(wanted in str(leaf).lower() for leaf in _leaves(entry))
 
 
+def _search(names: list[str], text: str) -> Predicate:
+    """Every word of `text` is a word of one of the field's values, whatever the case."""
+    wanted = set(re.findall(r"\w+", text.lower()))
+
+    def matches(entry: Json) -> bool:
+        values = _resolve(entry, names) if names else _leaves(entry)
+        return any(wanted <= set(re.findall(r"\w+", str(value).lower())) for value in values)
+
+    return matches
+
+
+def _names(path: str) -> list[str]:
+    return [name.strip('"') for name in re.findall(r'"[^"]*"|[^.]+', path)]
+
+
 def _leaves(value: Any) -> Iterator[Any]:
     if isinstance(value, dict):
         for item in value.values():
@@ -250,7 +292,7 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 
 def _comparison(path: str, operator: str, wanted: str, *, bare: bool) -> Predicate:
-    names = [name.strip('"') for name in re.findall(r'"[^"]*"|[^.]+', path)]
+    names = _names(path)
 
     def matches(entry: Json) -> bool:
         if operator == ":" and wanted == "*" and bare:
@@ -317,7 +359,7 @@ def _ordered(path: str, value: Any, wanted: str) -> tuple[Any, Any]:
     if isinstance(value, int | float):
         try:
             return float(value), float(wanted)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None, None
     # Google compares text without regard to case.
     return str(value).lower(), wanted.lower()

@@ -91,7 +91,8 @@ class Objects:
             wanted = (source.get("objectPreconditions") or {}).get("ifGenerationMatch")
             if wanted is not None and str(wanted) != document["generation"]:
                 raise rules.condition_not_met()
-            if str(source.get("generation", document["generation"])) != document["generation"]:
+            # Google's client sends null where the caller names no generation.
+            if str(source.get("generation") or document["generation"]) != document["generation"]:
                 raise rules.no_object(bucket, source["name"])
             documents.append(document)
         given = call.body.get("destination") or {}
@@ -197,7 +198,7 @@ class Objects:
         token = decode_token(query.get("pageToken", ""))
         start, end = query.get("startOffset", ""), query.get("endOffset", "")
         trailing = strict.boolean(query, "includeTrailingDelimiter")
-        glob = re.compile(_glob(query["matchGlob"])) if query.get("matchGlob") else None
+        glob = _pattern(query.get("matchGlob", ""))
         seen = ""
         for document in self.objects.objects(bucket, prefix, after=token):
             name = document["name"]
@@ -233,6 +234,15 @@ def view(document: Json, call: Call) -> Json:
         "timeFinalized": document["timeCreated"],
         "etag": etag(document),
     }
+
+
+def _pattern(glob: str) -> re.Pattern[str] | None:
+    if not glob:
+        return None
+    try:
+        return re.compile(_glob(glob))
+    except re.error as error:
+        raise rules.invalid(f"Invalid matchGlob: '{glob}'.") from error
 
 
 def _glob(text: str) -> str:

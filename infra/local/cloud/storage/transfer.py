@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from email.message import Message
@@ -16,7 +15,7 @@ from infra.local.cloud.core import Cloud
 from infra.local.cloud.errors import GoogleError
 from infra.local.cloud.payload import decode_json
 from infra.local.cloud.rest import Call, answer
-from infra.local.cloud.storage import rules
+from infra.local.cloud.storage import rules, wire
 from infra.local.cloud.storage.access import Access
 from infra.local.cloud.storage.buckets import base_url, etag
 from infra.local.cloud.storage.errors import media_error
@@ -73,7 +72,7 @@ class Transfer:
             if document.get(field):
                 headers[header] = document[field]
         start, end, status = 0, size, 200
-        requested = _range(call.request.headers.get("range", ""), size)
+        requested = wire.byte_range(call.request.headers.get("range", ""), size)
         if requested is not None:
             start, end = requested
             if start >= size or start >= end:
@@ -138,7 +137,7 @@ class Transfer:
         try:
             async for chunk in call.request.stream():
                 _write(blob, chunk)
-            return self._commit(call, blob, metadata, call.query, _hashes(call.request.headers))
+            return self._commit(call, blob, metadata, call.query, wire.hashes(call.request.headers))
         except BaseException:
             blob.discard()
             raise
@@ -159,7 +158,7 @@ class Transfer:
                     f"Multipart upload of more than {MAX_MULTIPART_BYTES} bytes; use a resumable upload.",
                     "uploadTooLarge",
                 )
-        parts = _parts(bytes(raw), boundary.encode())
+        parts = wire.parts_of(bytes(raw), boundary.encode())
         if len(parts) != 2:
             raise rules.invalid(
                 f"Malformed multipart body: {len(parts)} parts, but metadata and media are needed."
@@ -172,7 +171,7 @@ class Transfer:
         blob = self.objects.new_blob()
         try:
             _write(blob, media)
-            return self._commit(call, blob, metadata, call.query, _hashes(call.request.headers))
+            return self._commit(call, blob, metadata, call.query, wire.hashes(call.request.headers))
         except BaseException:
             blob.discard()
             raise
@@ -215,7 +214,7 @@ class Transfer:
             return answer(call.request, view(upload["result"], call))
         path = self.objects.upload_path(upload_id)
         have = path.stat().st_size if path.exists() else 0
-        start, end, total = _content_range(call.request.headers.get("content-range", ""))
+        start, end, total = wire.content_range(call.request.headers.get("content-range", ""))
         if start is not None and start > have:
             raise GoogleError(
                 "UNAVAILABLE",
@@ -273,7 +272,7 @@ class Transfer:
                 upload["bucket"],
                 upload["metadata"],
                 upload["conditions"],
-                _hashes(call.request.headers),
+                wire.hashes(call.request.headers),
             )
         except BaseException:
             blob.discard()
@@ -356,55 +355,3 @@ def _metadata(raw: bytes) -> Json:
         raise rules.invalid("Parse Error: the object's metadata are not a JSON object.", "parseError")
     strict.check_body(metadata, OBJECT)
     return metadata
-
-
-def _hashes(headers: Mapping[str, str]) -> dict[str, str]:
-    """{"crc32c": …, "md5": …} of an X-Goog-Hash header."""
-    pairs = (
-        part.strip().partition("=") for part in headers.get("x-goog-hash", "").split(",") if part.strip()
-    )
-    return {name: value for name, _, value in pairs}
-
-
-def _parts(raw: bytes, boundary: bytes) -> list[tuple[dict[str, str], bytes]]:
-    """(headers, body) of each part of a multipart/related body."""
-    found = []
-    # Google's Python client (googleapiclient) ends lines with a bare line feed, and the real service takes it.
-    end = b"\r\n" if raw.lstrip(b"\r\n").startswith(b"--" + boundary + b"\r\n") else b"\n"
-    for part in (end + raw).split(end + b"--" + boundary)[1:]:
-        if part.startswith(b"--"):
-            break
-        head, separator, body = part.removeprefix(end).partition(end + end)
-        if not separator:
-            raise rules.invalid("Malformed multipart body: a part has no empty line after its headers.")
-        headers = {}
-        for line in head.decode("latin-1").splitlines():
-            name, _, value = line.partition(":")
-            headers[name.strip().lower()] = value.strip()
-        found.append((headers, body))
-    return found
-
-
-def _range(header: str, size: int) -> tuple[int, int] | None:
-    """(start, end) of "bytes=a-b", "bytes=a-" or "bytes=-n"; None for none (or several, which are ignored)."""
-    found = re.fullmatch(r"bytes=(\d*)-(\d*)", header.strip())
-    if found is None or (not found[1] and not found[2]):
-        return None
-    if not found[1]:
-        return max(0, size - int(found[2])), size
-    end = int(found[2]) + 1 if found[2] else size
-    return int(found[1]), min(end, size)
-
-
-def _content_range(header: str) -> tuple[int | None, int | None, int | None]:
-    """(start, end, total) of "bytes a-b/n"; None where it says "*"."""
-    if not header:
-        return None, None, None
-    found = re.fullmatch(r"bytes (?:(\d+)-(\d+|\*)|\*)/(\d+|\*)", header.strip())
-    if found is None:
-        raise rules.invalid(f"Failed to parse Content-Range header '{header}'.")
-    return (
-        int(found[1]) if found[1] else None,
-        int(found[2]) if found[2] and found[2] != "*" else None,
-        int(found[3]) if found[3] != "*" else None,
-    )

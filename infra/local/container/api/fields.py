@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from infra.local.container.dialect import Dialect, version_key
+from infra.local.container.dialect import Dialect
 
 _Rows = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -67,7 +67,7 @@ _USAGE: Final[_Rows] = (
 def _nulls(rows: _Rows, dialect: Dialect) -> dict[str, Any]:
     names: tuple[str, ...] = rows[0][1]
     for since, row in rows:
-        if version_key(dialect.version) >= version_key(since):
+        if dialect.since(since):
             names = row
     return dict.fromkeys(names)
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from infra.local.container.arguments import FORK_FLAGS, Options, kinds
+from infra.local.container.arguments import Options
 from infra.local.container.real.environment import VLLM_VERSION
+from infra.recipes.catalog import catalog
 
 _SHRUNK: Final = "the shrunk model has random weights in its own folder"
 _DEVICE: Final = "names the GPU; there is none"
@@ -64,7 +65,7 @@ def real_arguments(options: Options, model_folder: Path, port: int) -> RealArgum
         model_folder: the shrunk model.
         port: where the process listens.
     """
-    known = kinds(VLLM_VERSION)
+    table = catalog().flags(VLLM_VERSION)
     passed: list[str] = []
     left: list[tuple[str, str]] = []
     for name, value in sorted(options.given.items()):
@@ -75,12 +76,12 @@ def real_arguments(options: Options, model_folder: Path, port: int) -> RealArgum
             passed.append(f"{flag}={PARSERS.get(str(value), value)}")
         elif flag in LEFT_OUT:
             left.append((_shown(flag, value), LEFT_OUT[flag]))
-        elif flag in FORK_FLAGS:
+        elif flag in table.fork:
             left.append((_shown(flag, value), "only Google's build of vLLM has it"))
-        elif flag not in known:
+        elif flag not in table.takes:
             left.append((_shown(flag, value), f"vLLM {VLLM_VERSION} does not have it any more"))
         else:
-            passed += _written(flag, value, known[flag])
+            passed += _written(flag, value, table.takes[flag])
     names = options.many("served_model_name") or (options.model,)
     fixed = [
         "--load-format=dummy",

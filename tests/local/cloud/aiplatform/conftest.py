@@ -39,7 +39,7 @@ def server() -> Iterator[LocalCloud]:
 def vertex(server: LocalCloud) -> Vertex:
     """An empty local cloud with the API enabled; operations end at once."""
     server.admin.reset()
-    for each in (Double.made, Double.streamed, Double.closed):
+    for each in (Double.made, Double.streamed, Double.closed, Double.bodies):
         each.clear()
     vertex = Vertex(server)
     vertex.enable()

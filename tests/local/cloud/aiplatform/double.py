@@ -18,6 +18,8 @@ class Double:
     #: Pieces of streams that were sent before the client went away.
     streamed: ClassVar[list[int]] = []
     closed: ClassVar[list[str]] = []
+    #: Bodies that came to the predict route.
+    bodies: ClassVar[list[bytes]] = []
 
     def __init__(self, request: ContainerRequest) -> None:
         self.request = request
@@ -49,6 +51,7 @@ class Double:
         if path == "/v1/chat/completions":
             return self._chat(content)
         if path == self.request.predict_route and "instances" in content:
+            Double.bodies.append(body)
             answer = {"predictions": [{"echo": each} for each in content["instances"]]}
             if "parameters" in content:
                 answer["predictions"].append(content["parameters"])

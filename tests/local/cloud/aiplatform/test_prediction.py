@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -232,3 +234,36 @@ def test_access_logs(vertex: Vertex) -> None:
     body = {"resourceNames": ["projects/local-project"], "filter": wanted}
     entries = vertex.http.post("/v2/entries:list", json=body).json()["entries"]
     assert [each["textPayload"] for each in entries] == ["POST /generate 200"]
+
+
+def test_whole_numbers_reach_the_container_as_integers(served: Vertex) -> None:
+    # Google's clients write the numbers of google.protobuf.Value as doubles.
+    body = b'{"instances": [{"max_tokens": 10.0, "top_p": 0.5}], "parameters": {"n": [1.0]}}'
+    where = f"/v1/{FULL}/endpoints/ep1:predict"
+    answer = served.http.post(where, content=body, headers={"content-type": "application/json"})
+    echoed = answer.json()["predictions"]
+    assert echoed == [{"echo": {"max_tokens": 10, "top_p": 0.5}}, {"n": [1]}]
+    assert "10.0" not in answer.text
+    assert Double.bodies[-1] == (
+        b'{"instances": [{"max_tokens": 10, "top_p": 0.5}], "parameters": {"n": [1]}}'
+    )
+
+
+def test_compressed_and_broken_predictions(served: Vertex) -> None:
+    where = f"/v1/{FULL}/endpoints/ep1"
+    chat = json.dumps({"model": "", "messages": QUESTION}).encode()
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    answer = served.http.post(f"{where}/chat/completions", content=gzip.compress(chat), headers=headers)
+    assert answer.json()["choices"][0]["message"]["content"] == 'You said: "What is a car?"'
+    assert served.http.post(f"{where}:predict", content=chat, headers=headers).status_code == 400
+    too_large = served.http.post(f"{where}:rawPredict", content=gzip.compress(bytes(2**22)), headers=headers)
+    assert "exceeds 1.500MB limit" in too_large.json()["error"]["message"]
+    for body in (
+        b'{"instances": [{"prompt": "\\ud800"}]}',
+        b'{"instances": ' + b"[" * 150 + b"]" * 150 + b"}",
+    ):
+        plain = {"content-type": "application/json"}
+        assert served.http.post(f"{where}:predict", content=body, headers=plain).status_code == 400
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    refused = served.http.post(f"{where}:predict", content=b'{"instances":[1]}', headers=form)
+    assert "Cannot bind query parameter" in refused.json()["error"]["message"]

@@ -130,3 +130,23 @@ def test_services_write_lines_for_their_resources(tmp_path: Any) -> None:
     assert entries[0]["logName"] == "projects/p/logs/a%2Fb"
     assert entries[0]["resource"]["labels"] == {"project_id": "p", "endpoint_id": "1"}
     assert entries[0]["labels"] == {"l": "m"}
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("severity>=²", 400),
+        ("severity=99999999999999999999", 400),
+        ('timestamp>="0001-01-01T00:00:00+01:00"', 400),
+        ("jsonPayload.n>1", 200),
+        ("jsonPayload.n=²", 200),
+    ],
+)
+def test_odd_numbers_and_times_in_filters(cloud: LocalCloud, text: str, status: int) -> None:
+    entry = {"jsonPayload": {"n": 10**400}}
+    body = {"logName": "projects/local-project/logs/l", "resource": {"type": "global"}, "entries": [entry]}
+    assert cloud.http.post("/v2/entries:write", json=body).status_code == 200
+    answer = cloud.http.post(
+        "/v2/entries:list", json={"resourceNames": ["projects/local-project"], "filter": text}
+    )
+    assert answer.status_code == status

@@ -166,3 +166,12 @@ def test_a_lost_answer_of_an_upload_is_repeated_safely(cloud: LocalCloud, bucket
         blob.upload_from_string("data", if_generation_match=0, retry=DEFAULT_RETRY.with_delay(initial=0.01))
     assert blob.download_as_bytes() == b"data"
     assert not cloud.admin.unmet_faults()
+
+
+def test_compose_without_generations(bucket: Any) -> None:
+    # The client sends "generation": null for blobs that it has not read.
+    for name in ("one", "two"):
+        bucket.blob(name).upload_from_string(name)
+    joined = bucket.blob("joined")
+    joined.compose([bucket.blob("one"), bucket.blob("two")])
+    assert joined.download_as_bytes() == b"onetwo"

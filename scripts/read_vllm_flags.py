@@ -1,10 +1,9 @@
-"""Write ``arguments.json``: what each command-line flag of vLLM takes, by version.
+"""Reads the command-line flags of vLLM out of its wheels, into ``infra/catalog/vllm_flags.json``.
 
-Usage: unpack vLLM wheels side by side (``DIR/0.6.2/vllm/...``) and run
-``python -m infra.local.container.data.read_wheels DIR``. The wheels are read as syntax trees and never imported, so
-no GPU library is needed. Kinds: ``flag`` (no value), ``switch`` (``--x`` and ``--no-x``), ``int``, ``size`` (an int
-that may be written 4k or 1M), ``float``, ``json``, ``str``; ``a|b`` choices, ``int:8|16`` whole ones; a trailing
-``+`` or ``*`` takes several values, ``=`` makes the value optional.
+Usage, from the root of the repository, with wheels (or source archives) unpacked side by side as ``DIR/0.6.2/vllm``:
+``python -m scripts.read_vllm_flags DIR``. The versions of DIR are replaced or added, the others stay, and so do
+``fork`` and ``replaced``, which are written by hand. The sources are read as syntax trees and never imported, so no GPU
+library is needed. The format is described in ``infra/catalog/README.md``.
 """
 
 from __future__ import annotations
@@ -12,11 +11,115 @@ from __future__ import annotations
 import ast
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
-_SIZES = {"max_model_len", "max_num_batched_tokens", "kv_cache_memory_bytes"}
-_ADAPTERS = {"nullable_str": "str", "optional_str": "str", "str": "str", "int": "int", "float": "float"}
+from infra.recipes.flags import at_version
+from infra.versions import version_key
+
+FILE: Final = Path(__file__).resolve().parent.parent / "infra" / "catalog" / "vllm_flags.json"
+
+# Sizes that may be written 4k: human_readable_int in get_kwargs of vllm/engine/arg_utils.py.
+_SIZES: Final = {"max_model_len", "max_num_batched_tokens", "kv_cache_memory_bytes"}
+_ADAPTERS: Final = {
+    "nullable_str": "str",
+    "optional_str": "str",
+    "str": "str",
+    "int": "int",
+    "float": "float",
+}
+# Keywords of add_argument that decide by themselves what a flag takes, whatever a configuration class says.
+_DECISIVE: Final = {"action", "choices"}
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """What one version says: ``takes`` by flag, ``names`` besides the flag's own, the OpenAI server's own flags."""
+
+    takes: Mapping[str, str]
+    names: Mapping[str, tuple[str, ...]]
+    own: frozenset[str]
+    quantization: tuple[str, ...]
+    has_plain_server: bool
+
+
+def read_wheel(root: Path) -> Wheel:
+    """Read one version; ``root`` is its package, the folder ``vllm``."""
+    takes, names, own = _flags(root)
+    plain = (root / "entrypoints/api_server.py").exists()
+    return Wheel(takes, names, frozenset(own), tuple(_quantization_methods(root)), plain)
+
+
+def merge(data: Mapping[str, Any], wheels: Mapping[str, Wheel]) -> dict[str, Any]:
+    """Return the table with the versions of ``wheels`` in it.
+
+    A version without the plain server keeps the rule of the last that had one: a flag which that server took is not the
+    OpenAI server's own.
+    """
+    versions = sorted({*data["versions"], *wheels}, key=version_key)
+    sections: dict[str, dict[str, dict[str, Any]]] = {}
+    for name in ("flags", "other_names", "openai_server_only"):
+        sections[name] = {version: _of(data, name, version) for version in data["versions"]}
+    methods = {version: _methods(data, version) for version in data["versions"]}
+    for version in versions:
+        wheel = wheels.get(version)
+        if wheel is None:
+            continue
+        own = set(wheel.own)
+        before = versions[versions.index(version) - 1] if versions[0] != version else None
+        if not wheel.has_plain_server and before is not None:
+            own -= set(sections["flags"][before]) - set(sections["openai_server_only"][before])
+        sections["flags"][version] = dict(wheel.takes)
+        sections["other_names"][version] = {flag: " ".join(more) for flag, more in wheel.names.items()}
+        sections["openai_server_only"][version] = dict.fromkeys(own, True)
+        methods[version] = list(wheel.quantization)
+    return {
+        "source": data["source"],
+        "versions": versions,
+        **{name: _by_flag(section, versions) for name, section in sections.items()},
+        "quantization": _changes({version: methods[version] for version in versions}),
+        "fork": data["fork"],
+        "replaced": data["replaced"],
+    }
+
+
+def text_of(data: Mapping[str, Any]) -> str:
+    """Return the file's text: one line for each flag, so that a new version reads as a short diff."""
+    parts = []
+    for name, value in data.items():
+        if isinstance(value, dict):
+            lines = [f"{json.dumps(key)}: {json.dumps(entry)}" for key, entry in value.items()]
+            parts.append(f"{json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n}")
+        else:
+            parts.append(f"{json.dumps(name)}: {json.dumps(value)}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _of(data: Mapping[str, Any], section: str, version: str) -> dict[str, Any]:
+    index = {known: place for place, known in enumerate(data["versions"])}
+    found = {flag: at_version(changes, index, version) for flag, changes in data[section].items()}
+    return {flag: value for flag, value in found.items() if value is not None}
+
+
+def _methods(data: Mapping[str, Any], version: str) -> list[str]:
+    index = {known: place for place, known in enumerate(data["versions"])}
+    return list(at_version(data["quantization"], index, version) or ())
+
+
+def _by_flag(section: Mapping[str, Mapping[str, Any]], versions: Iterable[str]) -> dict[str, Any]:
+    flags = sorted({flag for table in section.values() for flag in table})
+    return {flag: _changes({version: section[version].get(flag) for version in versions}) for flag in flags}
+
+
+def _changes(values: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    last: Any = None
+    for version, value in values.items():
+        if value != last:
+            found[version] = last = value
+    return found
 
 
 def _trees(root: Path) -> Iterator[tuple[bool, ast.Module]]:
@@ -24,7 +127,7 @@ def _trees(root: Path) -> Iterator[tuple[bool, ast.Module]]:
     front = _front_ends(root)
     for path in [root / "engine/arg_utils.py", root / "entrypoints/api_server.py", *front]:
         if path.exists():
-            yield path in front, ast.parse(path.read_text())
+            yield path in front, ast.parse(path.read_text(encoding="utf-8"))
 
 
 def _front_ends(root: Path) -> list[Path]:
@@ -41,7 +144,7 @@ def _configs(root: Path) -> tuple[dict[str, dict[str, ast.expr]], dict[str, ast.
     for file in files:
         if not file.exists():
             continue
-        for node in ast.parse(file.read_text()).body:
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef):
                 fields = {
                     item.target.id: item.annotation
@@ -139,8 +242,6 @@ def _from_keywords(call: ast.Call, aliases: dict[str, ast.expr]) -> str:
     label = action.value if isinstance(action, ast.Constant) else _name(action) if action is not None else ""
     if label in ("store_true", "store_false"):
         return "flag"
-    if label in ("StoreBoolean",):
-        return "true|false|True|False"
     if label == "BooleanOptionalAction":
         return "switch"
     choices = words.get("choices")
@@ -159,6 +260,8 @@ def _from_keywords(call: ast.Call, aliases: dict[str, ast.expr]) -> str:
         )
         if "int" in text and kind == "str":
             kind = "size" if "human" in text else "int"
+    if label == "StoreBoolean":
+        kind = "bool"
     many = words.get("nargs")
     if isinstance(many, ast.Constant) and many.value in ("+", "*"):
         kind += str(many.value)
@@ -167,11 +270,11 @@ def _from_keywords(call: ast.Call, aliases: dict[str, ast.expr]) -> str:
     return kind
 
 
-def flags(root: Path) -> tuple[dict[str, str], dict[str, list[str]], set[str]]:
-    """Return every flag of one wheel and what it takes, those with other names, and the OpenAI server's own."""
+def _flags(root: Path) -> tuple[dict[str, str], dict[str, tuple[str, ...]], set[str]]:
+    """Return every flag of one version and what it takes, other names, and the OpenAI server's own flags."""
     classes, aliases = _configs(root)
     found: dict[str, str] = {}
-    others: dict[str, list[str]] = {}
+    others: dict[str, tuple[str, ...]] = {}
     own: set[str] = set()
     for front, tree in _trees(root):
         groups: dict[str, str] = {}
@@ -190,13 +293,14 @@ def flags(root: Path) -> tuple[dict[str, str], dict[str, list[str]], set[str]]:
                 continue
             main_name = next(name for name in names if name.startswith("--"))
             if len(names) > 1:
-                others[main_name] = names
+                others[main_name] = tuple(name for name in names if name != main_name)
             spread = next((word.value for word in node.keywords if word.arg is None), None)
             if isinstance(spread, ast.Dict):
                 pairs = zip(spread.keys, spread.values, strict=True)
                 spread = next((value for key, value in pairs if key is None), None)
             kind: str | None = None
-            if isinstance(spread, ast.Subscript) and isinstance(spread.slice, ast.Constant):
+            decided = any(word.arg in _DECISIVE for word in node.keywords)
+            if not decided and isinstance(spread, ast.Subscript) and isinstance(spread.slice, ast.Constant):
                 field = str(spread.slice.value)
                 annotation = classes.get(groups.get(_name(spread.value), ""), {}).get(field)
                 if annotation is not None:
@@ -218,12 +322,16 @@ def flags(root: Path) -> tuple[dict[str, str], dict[str, list[str]], set[str]]:
         if flag not in found:
             own.add(flag)
             found[flag] = types.kind(name)
+    length = "--max-model-len"
+    source = root / "engine/arg_utils.py"
+    if found.get(length) == "size" and "human_readable_int_or_auto" in source.read_text(encoding="utf-8"):
+        found[length] = "size_or_auto"
     return found, others, own
 
 
-def quantization_methods(root: Path) -> list[str]:
+def _quantization_methods(root: Path) -> list[str]:
     """Return the names that ``--quantization`` accepts: the keys of a dict in old wheels, a Literal in new ones."""
-    tree = ast.parse((root / "model_executor/layers/quantization/__init__.py").read_text())
+    tree = ast.parse((root / "model_executor/layers/quantization/__init__.py").read_text(encoding="utf-8"))
     for node in tree.body:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         value = getattr(node, "value", None)
@@ -238,33 +346,19 @@ def quantization_methods(root: Path) -> list[str]:
 
 
 def main(folder: Path) -> None:
-    """Read every version below ``folder`` and print the table as JSON."""
-    table: dict[str, dict[str, list[str]]] = {}
-    versions = sorted((path.name for path in folder.iterdir() if (path / "vllm").is_dir()), key=_order)
-    names: dict[str, dict[str, list[str]]] = {}
-    openai: dict[str, list[str]] = {}
-    for version in versions:
-        found, others, own = flags(folder / version / "vllm")
-        for flag, kind in found.items():
-            table.setdefault(flag, {}).setdefault(kind, []).append(version)
-        for flag in sorted(own):
-            openai.setdefault(flag, []).append(version)
-        for flag, spelt in others.items():
-            names.setdefault(flag, {}).setdefault(" ".join(spelt), []).append(version)
-    body = {
-        "source": "vllm wheels on the package index, read by read_wheels.py",
-        "versions": versions,
-        "quantization": {version: quantization_methods(folder / version / "vllm") for version in versions},
-        "names": names,
-        "openai_server_only": openai,
-        "flags": table,
-    }
-    print(json.dumps(body, indent=0, sort_keys=True))
-
-
-def _order(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.replace("post", "").split(".") if part.isdigit())
+    """Read every version below ``folder`` and write the table."""
+    found = sorted(path.name for path in folder.iterdir() if (path / "vllm").is_dir())
+    if not found:
+        sys.exit(
+            f"{folder} holds no version: unpack wheels so that {folder}/0.20.0/vllm/engine/arg_utils.py exists"
+        )
+    wheels = {version: read_wheel(folder / version / "vllm") for version in found}
+    data = json.loads(FILE.read_text(encoding="utf-8"))
+    FILE.write_text(text_of(merge(data, wheels)), encoding="utf-8")
+    print(f"{FILE.name}: read {', '.join(sorted(found, key=version_key))}")
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m scripts.read_vllm_flags DIR   (DIR/0.20.0/vllm, ...: unpacked wheels)")
     main(Path(sys.argv[1]))
