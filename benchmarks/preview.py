@@ -33,7 +33,7 @@ from infra.local.engine.steps import ROOT
 from infra.local.gcp_plugin.install import install
 from infra.local.stack import environment
 
-#: The issue's target: preview of the stack over preview of the bare program.
+#: What we promise: preview of the stack over preview of the bare program.
 TARGET = 1.35
 
 BARE_PROJECT = """\

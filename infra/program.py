@@ -56,7 +56,7 @@ def serve(checked: Settings) -> ServedModel:
         ServedModelArgs(
             project=checked.project,
             plan=checked.plan,
-            display_name=f"{checked.plan.name} ({checked.stack})"[:128],
+            display_name=display_name(checked),
             endpoint_id=stack_endpoint_id(checked),
             account_id=naming.account_id(checked.pulumi_project, checked.stack),
             existing_service_account=checked.service_account,
@@ -95,6 +95,14 @@ def outputs(checked: Settings, served: ServedModel) -> dict[str, Any]:
         "hourly_cost_usd": "unknown" if cost is None else round(cost, 4),
         "warnings": list(checked.warnings),
     }
+
+
+def display_name(checked: Settings) -> str:
+    """Name in the console: the model and the stack.
+
+    Not the stack file's: a deployment cannot be renamed, and a renamed file would pay for another GPU.
+    """
+    return f"{checked.plan.model.id.rpartition('/')[2]} ({checked.stack})"[:128]
 
 
 def stack_labels(checked: Settings) -> dict[str, str]:
@@ -175,7 +183,7 @@ def _forget_failed_calls() -> None:
 def _reason(error: Exception) -> str:
     """What a provider answered, on one line, without what SDK and engine put around it."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return re.sub(r"^invo\w+ (of )?gcp:\S+ (failed|returned an error)(: |$)", "", text)[:400]
+    return re.sub(r"^(invo\w+ (of )?gcp:\S+ (failed|returned an error)(: |$))+", "", text)[:400]
 
 
 def _urls(checked: Settings, endpoint: str, dedicated_dns: str | None) -> EndpointUrls:

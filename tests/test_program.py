@@ -192,7 +192,7 @@ def test_existing_bucket_in_a_multi_region(recorder: Recorder, run: Run) -> None
 def test_bucket_that_does_not_exist(recorder: Recorder, run: Run) -> None:
     def answer(args: dict[str, Any]) -> dict[str, Any]:
         raise RuntimeError(
-            f"invocation of {GET_BUCKET} returned an error: 404:\n\t* no bucket {args['name']}"
+            f"invoke of {GET_BUCKET} failed: invocation of {GET_BUCKET} returned an error: 404:\n\t* no bucket {args['name']}"
         )
 
     recorder.answers[GET_BUCKET] = answer

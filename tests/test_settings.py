@@ -520,7 +520,12 @@ def test_a_real_stack_with_the_local_clouds_environment_warns(root: Path) -> Non
 
 def test_stack_file_of_a_local_stack_can_be_replaced(root: Path) -> None:
     other = {**LOCAL, "VERTEX_VLLM_STACK_FILE": "stacks/llama-3.2-1b.l4x1.yaml"}
-    assert read(root, {"vertex-vllm:localCloud": "true"}, other).plan.name == "llama-3.2-1b.l4x1"
+    replaced = read(root, {"vertex-vllm:localCloud": "true"}, other)
+    assert replaced.plan.name == "llama-3.2-1b.l4x1"
+    assert replaced.warnings[0] == (
+        f"VERTEX_VLLM_STACK_FILE=stacks/llama-3.2-1b.l4x1.yaml replaces {LLAMA} of Pulumi.dev.yaml; "
+        "make up without STACK_FILE takes it away"
+    )
     settings = read(root, environment={"VERTEX_VLLM_STACK_FILE": "stacks/llama-3.2-1b.l4x1.yaml"})
     assert settings.plan.name == "meta-llama-3.1-8b-instruct.l4x1"
     assert settings.warnings == (

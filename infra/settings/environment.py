@@ -171,6 +171,11 @@ class _Parser(Values):
         key, value = "vertex-vllm:stackFile", self.own("stackFile")
         override = self.raw.environment.get(STACK_FILE_VARIABLE, "").strip()
         if override and self.own("localCloud") == "true":
+            if value not in (None, override):
+                self.warnings.append(
+                    f"{STACK_FILE_VARIABLE}={override} replaces {value} of {self.file}; "
+                    "make up without STACK_FILE takes it away"
+                )
             key, value = STACK_FILE_VARIABLE, override
         elif override:
             self.warnings.append(
