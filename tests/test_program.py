@@ -191,9 +191,8 @@ def test_existing_bucket_in_a_multi_region(recorder: Recorder, run: Run) -> None
 
 def test_bucket_that_does_not_exist(recorder: Recorder, run: Run) -> None:
     def answer(args: dict[str, Any]) -> dict[str, Any]:
-        raise RuntimeError(
-            f"invoke of {GET_BUCKET} failed: invocation of {GET_BUCKET} returned an error: 404:\n\t* no bucket {args['name']}"
-        )
+        why = f"invocation of {GET_BUCKET} returned an error: 404:\n\t* no bucket {args['name']}"
+        raise RuntimeError(f"invoke of {GET_BUCKET} failed: {why}")
 
     recorder.answers[GET_BUCKET] = answer
     own(bucket="mine")
