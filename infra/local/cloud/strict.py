@@ -18,6 +18,9 @@ SYSTEM_PARAMETERS = frozenset(
 )  # fmt: skip
 
 
+_KINDS = {str: "TYPE_STRING", bool: "TYPE_BOOL", int: "TYPE_INT64"}
+
+
 class Any_:
     """Schema mark: any JSON value."""
 
@@ -92,13 +95,15 @@ def _walk(value: Any, schema: Schema, path: str, found: list[tuple[str, str]]) -
     if isinstance(schema, list):
         # Google's parser takes a single value for a repeated field.
         for index, item in enumerate(value if isinstance(value, list) else [value]):
-            _walk(item, schema[0], f"{path}[{index}]", found)
+            _walk_item(item, schema[0], f"{path}[{index}]", found)
     elif isinstance(schema, dict):
         if not isinstance(value, dict):
             found.append(_wrong_type(path, value, "message"))
         elif "*" in schema:
             for key, item in value.items():
-                _walk(item, schema["*"], f"{path}[{key}]", found)
+                if item is None and not isinstance(schema["*"], dict):
+                    continue  # How labels, metadata and limits are taken away.
+                _walk_item(item, schema["*"], f"{path}[{key}]", found)
         else:
             for key, item in value.items():
                 if key in schema:
@@ -106,9 +111,16 @@ def _walk(value: Any, schema: Schema, path: str, found: list[tuple[str, str]]) -
                 else:
                     found.append(_unknown(path, key))
     elif not _fits(value, schema):
-        found.append(
-            _wrong_type(path, value, {str: "TYPE_STRING", bool: "TYPE_BOOL", int: "TYPE_INT64"}[schema])
-        )
+        found.append(_wrong_type(path, value, _KINDS[schema]))
+
+
+def _walk_item(value: Any, schema: Schema, path: str, found: list[tuple[str, str]]) -> None:
+    """An element of a list or a map, which a field may not leave out by being null."""
+    if value is None and schema is not ANY:
+        kind = _KINDS.get(schema, "message") if isinstance(schema, type) else "message"
+        found.append((path, f"Invalid value at '{path}' ({kind}), null"))
+    else:
+        _walk(value, schema, path, found)
 
 
 def _fits(value: Any, kind: type) -> bool:

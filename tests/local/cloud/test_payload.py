@@ -178,3 +178,22 @@ def test_numbers_that_are_no_int64(cloud: LocalCloud, limit: Any) -> None:
     answer = cloud.http.put("/_local/quotas", json={"Q": {"us-central1": limit}})
     assert answer.status_code == 400
     assert "(TYPE_INT64)" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", f"{_PROJECT}/services:batchEnable", {"serviceIds": [None]}),
+        ("POST", f"{_PROJECT}:testIamPermissions", {"permissions": ["aiplatform.endpoints.get", None]}),
+        ("POST", f"{_PROJECT}:setIamPolicy", {"policy": {"bindings": [None]}}),
+        ("POST", f"{_PROJECT}:setIamPolicy", {"policy": {"bindings": [{"role": "r", "members": [None]}]}}),
+        ("POST", "/v2/entries:list", {"resourceNames": [None]}),
+        ("POST", "/v2/entries:write", {"entries": [None]}),
+        ("PUT", "/_local/capacity", {"us-central1": None}),
+        ("PUT", "/_local/quotas", {"Q": None}),
+    ],
+)
+def test_null_is_no_element(cloud: LocalCloud, method: str, path: str, body: Any) -> None:
+    answer = cloud.http.request(method, path, json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].endswith(", null")

@@ -242,3 +242,10 @@ def test_unknown_backends_are_named() -> None:
         ValueError, match="container backend 'docker' is unknown: use `simulated`, `vllm`, or the"
     ):
         make_container(ContainerRequest("x"), backend="docker")
+
+
+@pytest.mark.parametrize("path", ["/generate", "/v1/chat/completions", "/v1/completions"])
+def test_bodies_that_are_nested_too_deeply(serve: Serve, path: str) -> None:
+    answer = serve()("POST", path, b'{"prompt": ' + b"[" * 200_000 + b"]" * 200_000 + b"}")
+    assert answer.status == 400
+    assert b"nested too deeply" in answer.body

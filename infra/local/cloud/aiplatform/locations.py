@@ -35,9 +35,11 @@ def list_(api: Api) -> Json:
     permission = "aiplatform.locations.list"
     project = api.cloud.require(api.call.principal, permission, f"projects/{reference}", service=SERVICE)
     try:
-        size = min(int(query.get("pageSize") or DEFAULT_PAGE), MAX_PAGE)
+        size = min(int(query.get("pageSize") or 0) or DEFAULT_PAGE, MAX_PAGE)
     except ValueError as error:
         raise invalid(f"Invalid value at 'page_size' (TYPE_INT32), \"{query['pageSize']}\"") from error
+    if size < 0:
+        raise invalid(f"Invalid page_size {size}: it must not be negative.")
     after = decode_token(query.get("pageToken", ""))
     rest = [region for region in machines.regions() if region > after]
     answer: Json = {"locations": [_shape(project.number, region) for region in rest[:size]]}

@@ -287,3 +287,12 @@ def test_snake_case_and_enum_numbers_are_taken(vertex: Vertex) -> None:
     answer = vertex.ok("GET", "endpoints/ep1", **{"$alt": "json;enum-encoding=int"})
     assert answer["deployedModels"][0]["dedicatedResources"]["machineSpec"]["acceleratorType"] == 11
     assert "trafficSplit" not in answer
+
+
+@pytest.mark.parametrize(
+    "where", ["endpoints", "models", "operations", "/v1/projects/local-project/locations"]
+)
+def test_pages_of_less_than_nothing(shared: Vertex, where: str) -> None:
+    for size in ("-1", "x", "9" * 5000):
+        assert shared.call("GET", where, pageSize=size).status_code == 400
+    assert shared.call("GET", where, pageSize="0").status_code == 200
