@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import threading
 import warnings
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from infra.plugin import Context, ResourceError
@@ -19,22 +18,11 @@ from infra.provider.retry import Pace
 
 if TYPE_CHECKING:
     from google.auth.transport.requests import AuthorizedSession
-    from google.cloud.aiplatform_v1 import EndpointServiceClient, ModelServiceClient
 
     from infra.provider.rest import Rest
-    from infra.provider.vertex import Vertex
+    from infra.provider.vertex import Clients, Vertex
 
 _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
-
-
-@dataclass(frozen=True)
-class Clients:
-    """Google's clients for one region, shared by concurrent calls."""
-
-    url: str
-    session: AuthorizedSession
-    models: ModelServiceClient
-    endpoints: EndpointServiceClient
 
 
 class Connector:
@@ -96,6 +84,8 @@ def _way(ctx: Context) -> Access:
 
 def _make(session: AuthorizedSession, way: Access, location: str) -> Clients:
     from google.cloud.aiplatform_v1 import EndpointServiceClient, ModelServiceClient
+
+    from infra.provider.vertex import Clients
 
     url = way.api_url(location)
     options = {"api_endpoint": url}

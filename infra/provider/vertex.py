@@ -9,17 +9,28 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from google.auth.transport.requests import AuthorizedSession
 from google.cloud import aiplatform_v1 as v1
 from google.protobuf import field_mask_pb2, json_format
 
 from infra.plugin import Context
 from infra.provider.access import Access
-from infra.provider.connect import Clients
 from infra.provider.failures import ApiError, from_operation
 from infra.provider.rest import Json, Rest, translate
 from infra.provider.retry import Pace
+
+
+@dataclass(frozen=True)
+class Clients:
+    """Google's clients for one region, shared by concurrent calls."""
+
+    url: str
+    session: AuthorizedSession
+    models: v1.ModelServiceClient
+    endpoints: v1.EndpointServiceClient
 
 
 class Vertex(Rest):
