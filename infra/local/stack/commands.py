@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
+from infra.local.container.real import environment as vllm
 from infra.local.engine.environment import PYTHON
 from infra.local.engine.pulumi import Engine, installed_engine
 from infra.local.engine.steps import LOCAL, ROOT, Problem, only_one
@@ -56,7 +57,7 @@ def up() -> None:
     outputs = stack.outputs()
     from infra.local.stack.question import ask  # 1 s to import
 
-    answer = ask(outputs)
+    answer = ask(outputs, say)
     report.after_up(answer, outputs, changes, time.monotonic() - begun)
 
 
@@ -134,6 +135,11 @@ def _prepare(stack_file: str | None, container: str) -> tuple[Stack, server.Serv
             f"CONTAINER={container}: one of simulated, vllm, or the address of an OpenAI-compatible server "
             "(CONTAINER=http://127.0.0.1:8000)"
         )
+    if container == "vllm":
+        try:
+            vllm.ensure(say)
+        except vllm.EnvironmentFailed as failed:
+            raise Problem(str(failed)) from failed
     cloud = server.ensure(container, say)
     variables = environment.variables(cloud.url, stack_file=stack_file)
     environment.write_shell_file(engine, variables)

@@ -55,7 +55,9 @@ def variables(
     return (
         {
             "PULUMI_HOME": str(home),
-            "PULUMI_BACKEND_URL": f"file://{backend}",
+            # Without the side file of attributes beside each file: it is not written in one step, and a kill -9 that
+            # leaves it empty makes the whole state unreadable ("failed to load checkpoint: EOF").
+            "PULUMI_BACKEND_URL": f"file://{backend}?metadata=skip",
             "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             # The stand-in gcp plugin is installed already; a download would be the real one, or would hang.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from openai import APIError, BadRequestError, DefaultHttpxClient, OpenAI
+from openai import APIError, BadRequestError, DefaultHttpxClient, InternalServerError, OpenAI
 
 from infra.local.cloud.cli import TOKEN
 from infra.local.engine.steps import Problem
@@ -17,6 +19,9 @@ BEGINNING = "Pulumi is"
 MAX_TOKENS = 64
 #: A real vLLM on two cores answers 64 tokens within a minute.
 SECONDS = 180
+#: And is up within two minutes.
+STARTING = 180.0
+TOLD_EVERY = 15.0
 
 
 @dataclass(frozen=True)
@@ -28,16 +33,37 @@ class Answer:
     text: str
 
 
-def ask(outputs: dict[str, Any]) -> Answer:
+def ask(outputs: dict[str, Any], say: Callable[[str], None], patience: float = STARTING) -> Answer:
     """Asks the endpoint of these stack outputs one question.
+
+    Args:
+        outputs: Of the stack.
+        say: Told what happens, a line at a time.
+        patience: Seconds to wait for a container that is being started again with its server.
 
     Raises:
         Problem: It did not answer; the text has its error.
     """
+    begun = time.monotonic()
+    told = 0.0
+    while True:
+        try:
+            return _ask(outputs)
+        except InternalServerError as error:
+            passed = time.monotonic() - begun
+            if "No healthy replica" not in str(error) or passed > patience:
+                raise _no_answer(outputs, error) from error
+            if passed >= told:
+                say(f"the container is being started again ({passed:.0f} s)")
+                told = passed + TOLD_EVERY
+            time.sleep(1)
+
+
+def _ask(outputs: dict[str, Any]) -> Answer:
     client = OpenAI(
         base_url=outputs["openai_base_url"],
         api_key=TOKEN,
-        max_retries=1,
+        max_retries=0,
         http_client=DefaultHttpxClient(trust_env=False, timeout=SECONDS),  # loopback: never through a proxy
     )
     try:
@@ -48,6 +74,8 @@ def ask(outputs: dict[str, Any]) -> Answer:
     except BadRequestError as error:
         if "chat template" not in str(error):
             raise _no_answer(outputs, error) from error
+    except InternalServerError:
+        raise
     except APIError as error:
         raise _no_answer(outputs, error) from error
     return _complete(outputs)

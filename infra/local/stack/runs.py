@@ -47,6 +47,8 @@ class Stack:
     def select(self) -> None:
         """Makes the stack where it is new, and the one that `pulumi` works on by default."""
         self.backend.mkdir(parents=True, exist_ok=True)
+        for side_file in self.backend.rglob("*.attrs"):  # of a run without our environment; see there why not
+            side_file.unlink(missing_ok=True)
         self._quiet("stack", "select", "--create", STACK)
 
     def unlock(self) -> None:

@@ -143,6 +143,14 @@ def test_an_interrupt_waits_for_the_engine(tmp_path: Path, said: list[str]) -> N
     assert (tmp_path / "saved").exists()
 
 
+def test_a_side_file_that_a_kill_left_empty_is_no_obstacle(tmp_path: Path, said: list[str]) -> None:
+    write_state(tmp_path, resources=[])
+    side_file = tmp_path / "state" / ".pulumi/stacks/vertex-vllm/local.json.attrs"
+    side_file.touch()
+    stack(tmp_path, said).select()
+    assert not side_file.exists()
+
+
 def test_a_quiet_command_shows_its_error(tmp_path: Path, said: list[str]) -> None:
     with pytest.raises(Problem, match="wrong passphrase"):
         stack(tmp_path, said, "echo 'wrong passphrase' >&2; exit 255").select()
