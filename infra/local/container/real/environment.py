@@ -63,12 +63,12 @@ def ensure(say: Callable[[str], None] = print) -> Path:
     shutil.rmtree(place, ignore_errors=True)
     place.parent.mkdir(parents=True, exist_ok=True)
     uv = str(place / "bin" / "uv")
-    overrides = place / "overrides.txt"
     _step(say, "1/4 virtual environment", [sys.executable, "-m", "venv", str(place)])
-    overrides.write_text("\n".join(OVERRIDES) + "\n")
+    (place / "overrides.txt").write_text("\n".join(OVERRIDES) + "\n")
     _step(say, "2/4 installer", [str(python()), "-m", "pip", "install", "--quiet", UV])
-    install = [uv, "pip", "install", "--python", str(python()), "--override", str(overrides), PACKAGE]
-    _step(say, f"3/4 {PACKAGE} and torch", install)
+    # The file by its bare name: uv takes a path with a space for two files.
+    install = [uv, "pip", "install", "--python", str(python()), "--override", "overrides.txt", PACKAGE]
+    _step(say, f"3/4 {PACKAGE} and torch", install, place)
     say("4/4 version record")
     copy_metadata(place)
     (place / ".complete").write_text(_pins())
@@ -99,13 +99,15 @@ def _pins() -> str:
     return "\n".join((PACKAGE, *OVERRIDES)) + "\n"
 
 
-def _step(say: Callable[[str], None], name: str, command: Sequence[str]) -> None:
-    """Run one command, passing its lines on as they come."""
+def _step(say: Callable[[str], None], name: str, command: Sequence[str], folder: Path | None = None) -> None:
+    """Run one command, in a folder, passing its lines on as they come."""
     say(f"{name} …")
     begun = time.monotonic()
     lines: list[str] = []
     try:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
     except FileNotFoundError as error:
         raise EnvironmentFailed(f"{name}: {error}") from error
     assert process.stdout is not None
