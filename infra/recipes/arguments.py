@@ -37,6 +37,7 @@ KEY_OF_FLAG: Final[Mapping[str, str]] = {
 """Flags that this module writes, and the key of the stack file that sets each (empty: nothing does)."""
 
 SWAP_SPACE: Final = "--swap-space"
+MODEL_TYPE: Final = "--model-type"
 QUANTIZATION: Final = "--quantization"
 MAX_BATCHED_TOKENS: Final = "--max-num-batched-tokens"
 LONGER_CONTEXT: Final = frozenset({"--rope-scaling", "--rope-theta", "--hf-overrides"})
@@ -96,7 +97,7 @@ def container_arguments(
     if vllm.enable_lora:
         arguments.append("--enable-lora")
     if vllm.model_type:
-        arguments.append(f"--model-type={vllm.model_type}")
+        arguments.append(f"{MODEL_TYPE}={vllm.model_type}")
     if vllm.chat_template:
         arguments.append(f"--chat-template={_chat_template(vllm.chat_template)}")
     arguments.extend(vllm.extra_args)

@@ -72,7 +72,10 @@ class Weights(_Part):
 
 
 class RecommendedRecipe(_Part):
-    """Published hardware and vLLM options for a model; a stack file takes its defaults from it."""
+    """Published hardware, image and vLLM options for a model: they were used together and hold together.
+
+    A stack file takes its defaults from it only on exactly this hardware, and ``extra_args`` only with this image.
+    """
 
     machine_type: str
     accelerator_type: str
@@ -108,12 +111,9 @@ class ModelCard(_Part):
         return self.modalities != ("text",)
 
     def recipe_for(self, machine_type: str, accelerator_type: str, count: int) -> RecommendedRecipe | None:
-        """The recommended recipe for exactly this hardware, else the first one, else None."""
+        """The recommended recipe for exactly this hardware, else None: what fits one GPU says nothing of another."""
+        wanted = (machine_type, accelerator_type, count)
         for recipe in self.recommended:
-            if (recipe.machine_type, recipe.accelerator_type, recipe.accelerator_count) == (
-                machine_type,
-                accelerator_type,
-                count,
-            ):
+            if (recipe.machine_type, recipe.accelerator_type, recipe.accelerator_count) == wanted:
                 return recipe
-        return self.recommended[0] if self.recommended else None
+        return None

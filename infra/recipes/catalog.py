@@ -10,6 +10,7 @@ import csv
 import functools
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,7 @@ from pydantic import ValidationError
 
 from infra.recipes.cards import ModelCard
 from infra.recipes.errors import StackError, UnknownMachine, UnknownModel, nearest
-from infra.recipes.flags import FlagTable, FlagTables
+from infra.recipes.flags import FlagTable, FlagTables, ForkFlag
 from infra.recipes.prices import Price, price_of
 from infra.recipes.yamlfile import parse_yaml, read_text
 
@@ -340,8 +341,11 @@ class Catalog:
         return tuple(self._images.values())
 
     def container(self, image_uri: str) -> ContainerImage | None:
-        """One container image; None when the catalogue does not have it (a user's own build)."""
-        return self._images.get(image_uri)
+        """One container image; None when the catalogue does not have it (a user's own build).
+
+        A digest after the tag pins what the tag names, so it changes nothing here.
+        """
+        return self._images.get(image_uri.partition("@")[0])
 
     @functools.cached_property
     def _flags(self) -> FlagTables:
@@ -354,6 +358,10 @@ class Catalog:
     def flags(self, version: str) -> FlagTable:
         """The flags of a vLLM version, or of the closest older (for the oldest: the oldest) version that is known."""
         return self._flags.of(version)
+
+    def fork_flags(self) -> Mapping[str, ForkFlag]:
+        """The flags that only Google's images have, or that take more there, with the images that have them."""
+        return self._flags.fork
 
 
 def _capability(text: str) -> tuple[int, int]:

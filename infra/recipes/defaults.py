@@ -1,26 +1,72 @@
-"""Fills in what a stack file leaves out: hardware and vLLM options from the model's recommended recipe.
+"""Fills in what a stack file leaves out: from the model's recommended recipe where it is for exactly this hardware,
+else the neutral defaults of the types.
 
 Works on the parsed YAML before it is validated, so wrong values pass through untouched and are reported as they stand.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
-from infra.recipes.cards import ModelCard
+from infra.recipes.cards import ModelCard, RecommendedRecipe
 from infra.recipes.catalog import catalog
 from infra.recipes.errors import UnknownModel, nearest
 from infra.recipes.yamlfile import Lines
 
-__all__ = ["with_defaults"]
+__all__ = ["LENGTH", "SEQUENCES_WITH_IMAGES", "Filled", "with_defaults"]
+
+LENGTH: Final = 4096  # Google's guide: max_model_len of all its models
+# Google's guide for Llama 3.2: vLLM's memory profile holds an image for each of max_num_seqs.
+SEQUENCES_WITH_IMAGES: Final = 12
+
+# What only the builds of one image may take; all else of a recipe is vLLM's own, which checks hold against the version.
+_OF_THE_IMAGE: Final[tuple[str, ...]] = ("extra_args", "model_type")
 
 
-def with_defaults(raw: dict[str, Any], *, file: str, lines: Lines) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A parsed stack file with its defaults; ``taken`` of them, by dotted key, come from ``recipe``.
+
+    ``left_out`` is what the recipe has and the file's image may not take.
+    """
+
+    raw: dict[str, Any]
+    recipe: RecommendedRecipe | None = None
+    taken: Mapping[str, Any] = field(default_factory=dict)
+    left_out: Mapping[str, Any] = field(default_factory=dict)
+
+    def notes(self, plain: Mapping[str, Any]) -> tuple[str, ...]:
+        """Sentences that say what the recipe gave, and what it could not give.
+
+        Args:
+            plain: the defaults of the types, by dotted key; what equals them needs no mention.
+        """
+        recipe, found = self.recipe, []
+        if recipe is None:
+            return ()
+        taken = {key: value for key, value in self.taken.items() if value != plain.get(key)}
+        if taken:
+            found.append(
+                f"defaults from the published recipe for {recipe.accelerator_count} {recipe.accelerator_type} on"
+                f" {recipe.machine_type} ({recipe.source}): {_shown(taken)}."
+            )
+        if self.left_out:
+            image = f"the image {recipe.image_uri}" if recipe.image_uri else "an image that is not known"
+            found.append(
+                f"left out of the recipe, which was published with {image}: {_shown(self.left_out)}."
+            )
+        return tuple(found)
+
+
+def with_defaults(raw: dict[str, Any], *, file: str, lines: Lines) -> Filled:
     """Return a copy of ``raw`` with defaults filled in.
 
     A missing ``hardware`` section is that of the model's first recommended recipe. A missing accelerator is the
-    machine's own when it has only one. Missing vLLM options and image are those of the recipe for this hardware, else
-    of the first recipe.
+    machine's own when it has only one. Missing vLLM options and image are those of the recipe for exactly this
+    hardware; its ``extra_args`` and ``model_type`` only if the image is the recipe's too. Without such a recipe they
+    are the types' own, within the model's limits (:func:`_neutral`).
 
     Raises:
         UnknownModel: ``hardware`` is missing and the model is unknown, or has no recommended recipe (``choices`` are
@@ -33,21 +79,57 @@ def with_defaults(raw: dict[str, Any], *, file: str, lines: Lines) -> dict[str, 
     hardware = filled.get("hardware")
     if isinstance(hardware, dict):
         filled["hardware"] = hardware = _own_accelerator(hardware)
-    if card is None or not card.recommended or not isinstance(hardware, dict):
-        return filled
+    vllm, container = raw.get("vllm", {}), raw.get("container", {})
+    if card is None or not isinstance(hardware, dict):
+        return Filled(filled)
+    neutral = _neutral(card)
+    if isinstance(vllm, dict):
+        filled["vllm"] = {**neutral, **vllm}
+    recipe = _recipe(card, hardware)
+    if recipe is None:
+        return Filled(filled)
+    given, left_out = dict(recipe.vllm), {}
+    image = recipe.image_uri
+    if isinstance(container, dict):
+        image = container.get("image_uri", image)
+        if recipe.image_uri:
+            filled["container"] = {"image_uri": recipe.image_uri, **container}
+    if recipe.image_uri is None or str(image).partition("@")[0] != recipe.image_uri:
+        left_out = {key: given.pop(key) for key in _OF_THE_IMAGE if key in given}
+    taken: dict[str, Any] = {}
+    if isinstance(vllm, dict):
+        filled["vllm"] = {**neutral, **given, **vllm}
+        taken = {f"vllm.{key}": value for key, value in given.items() if key not in vllm}
+        left_out = {f"vllm.{key}": value for key, value in left_out.items() if key not in vllm}
+    if recipe.image_uri and isinstance(container, dict) and "image_uri" not in container:
+        taken["container.image_uri"] = recipe.image_uri
+    return Filled(filled, recipe, taken, left_out)
+
+
+def _neutral(card: ModelCard) -> dict[str, Any]:
+    """The defaults that a model's own limits change, whatever the hardware; the rest are the types'."""
+    own: dict[str, Any] = {}
+    if card.architecture.max_position_embeddings < LENGTH:
+        own["max_model_len"] = card.architecture.max_position_embeddings
+    if card.multimodal:
+        own["max_num_seqs"] = SEQUENCES_WITH_IMAGES
+    return own
+
+
+def _recipe(card: ModelCard, hardware: dict[str, Any]) -> RecommendedRecipe | None:
     machine, kind, count = (
         hardware.get(f) for f in ("machine_type", "accelerator_type", "accelerator_count")
     )
-    recipe = card.recipe_for(str(machine), str(kind), count if isinstance(count, int) else 0)
-    if recipe is None:
-        return filled
-    vllm = raw.get("vllm", {})
-    if isinstance(vllm, dict):
-        filled["vllm"] = {**recipe.vllm, **vllm}
-    container = raw.get("container", {})
-    if isinstance(container, dict) and recipe.image_uri:
-        filled["container"] = {"image_uri": recipe.image_uri, **container}
-    return filled
+    return card.recipe_for(str(machine), str(kind), count if isinstance(count, int) else 0)
+
+
+def _shown(values: Mapping[str, Any]) -> str:
+    def text(value: object) -> str:
+        if isinstance(value, bool):
+            return str(value).lower()
+        return f"[{', '.join(map(str, value))}]" if isinstance(value, list | tuple) else str(value)
+
+    return ", ".join(f"{key}: {text(value)}" for key, value in values.items())
 
 
 def _card(model: object) -> ModelCard | None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from infra.versions import version_key
 
-__all__ = ["FlagTable", "FlagTables", "Replacement", "at_version"]
+__all__ = ["FlagTable", "FlagTables", "ForkFlag", "Replacement", "at_version"]
 
 _T = TypeVar("_T")
 
@@ -25,6 +25,19 @@ class Replacement:
     use: str
     note: str
     removed_in: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForkFlag:
+    """A flag of Google's images that no release of vLLM has, or that takes more there.
+
+    ``images`` are those that Google's notebooks pass it to. ``values``, where not empty, are the fork's own; the flag
+    and its other values are vLLM's.
+    """
+
+    takes: str
+    images: tuple[str, ...]
+    values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,6 +108,14 @@ class FlagTables:
         self.versions: tuple[str, ...] = tuple(data["versions"])
         self._index = {version: index for index, version in enumerate(self.versions)}
         self._tables: dict[str, FlagTable] = {}
+
+    @functools.cached_property
+    def fork(self) -> Mapping[str, ForkFlag]:
+        """The flags of Google's images, whatever their version of vLLM."""
+        return {
+            flag: ForkFlag(entry["takes"], tuple(entry["images"]), tuple(entry.get("values", ())))
+            for flag, entry in self._data["fork"].items()
+        }
 
     def of(self, version: str) -> FlagTable:
         """Return the flags of a version, or of the closest older (for the oldest: the oldest) version known."""

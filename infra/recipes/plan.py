@@ -48,7 +48,7 @@ class ServingPlan:
 
     ``name`` is the stack file's name without its ending. ``vllm`` has every option filled in. ``vllm_version`` is the
     image's, None when nobody has documented it. ``deploy_request_timeout`` is in seconds. ``price`` is for one replica,
-    None when it is not known. ``warnings`` are sentences for the user.
+    None when it is not known. ``warnings`` are sentences for the user, ``notes`` say what a recommended recipe gave.
     """
 
     name: str
@@ -68,6 +68,7 @@ class ServingPlan:
     quota: tuple[QuotaUse, ...]
     price: Price | None
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def usd_per_hour(self) -> float | None:
@@ -135,4 +136,5 @@ def plan(stack: StackFile, *, region: str, source: str) -> ServingPlan:
             accelerator_count=hardware.accelerator_count,
         ),
         warnings=tuple(report.warnings),
+        notes=stack.notes,
     )

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
-from infra.recipes.defaults import with_defaults
+from infra.recipes.defaults import LENGTH, with_defaults
 from infra.recipes.errors import StackFileError, raise_problems, show_file
 from infra.recipes.invalid import explain
 from infra.recipes.yamlfile import Lines, parse_yaml, read_text
@@ -85,9 +85,12 @@ class Replicas(_Part):
 
 
 class VllmOptions(_Part):
-    """Options of vLLM, under vLLM's own names. Defaults come from the model's recommended recipe where it has one."""
+    """Options of vLLM, under vLLM's own names. Where the hardware is exactly that of one of the model's recommended
+    recipes, its values are the defaults, its extra_args only with its image too. Else max_model_len is at most the
+    model's positions, and max_num_seqs is 12 for models that read images.
+    """
 
-    max_model_len: _Positive = Field(default=4096, description="Longest prompt plus answer, in tokens.")
+    max_model_len: _Positive = Field(default=LENGTH, description="Longest prompt plus answer, in tokens.")
     gpu_memory_utilization: float = Field(
         default=0.9, gt=0, le=1, description="Share of each GPU's memory that vLLM may use, above 0 up to 1."
     )
@@ -171,6 +174,12 @@ class StackFile(_Part):
     )
 
     _lines: Lines = PrivateAttr(default_factory=dict)
+    _notes: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that say which defaults a recommended recipe gave; empty where the file has every value."""
+        return self._notes
 
     def has_line(self, key: str) -> bool:
         """Whether the file has this dotted key, rather than its default."""
@@ -227,9 +236,11 @@ def parse_stack(raw: Any, *, file: str, lines: Lines) -> StackFile:
         )
     filled = with_defaults(raw, file=file, lines=lines)
     try:
-        stack = StackFile.model_validate(filled)
+        stack = StackFile.model_validate(filled.raw)
     except ValidationError as error:
         raise_problems(explain(error, StackFile, file=file, lines=lines), file=file, kind=StackFileError)
         raise
     stack._lines = lines
+    plain = {f"vllm.{name}": field.default for name, field in VllmOptions.model_fields.items()}
+    stack._notes = filled.notes({**plain, "container.image_uri": DEFAULT_IMAGE})
     return stack

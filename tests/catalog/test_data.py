@@ -207,7 +207,10 @@ KIND = re.compile(
 
 def test_flags_file() -> None:
     data = json.loads((FOLDER / "vllm_flags.json").read_text(encoding="utf-8"))
-    assert all(entry["source"] for entry in data["fork"].values())
+    for flag, entry in data["fork"].items():
+        assert entry["images"], flag
+        assert all(entry["images"].values()), flag
+        assert all(BOOKS.container(image) is not None for image in entry["images"]), flag
     assert set(data["source"]) == {"flags", "quantization", "fork", "replaced"}
     versions = sorted(data["versions"], key=version_key)
     assert tuple(versions) == BOOKS.flag_versions()

@@ -1,12 +1,11 @@
 """Bad stack files, each with its exact error text (``bad_stack_files.txt`` beside this file; read it).
 
-To accept changed texts: ``python tests/recipes/test_bad_stack_files.py`` writes the file anew; read the difference.
+To accept changed texts: ``python -m tests.recipes.test_bad_stack_files`` writes the file anew; read the difference.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -234,6 +233,15 @@ CASES: dict[str, Bad] = {
     "misspelt flag": Bad(extra("--enable-prefix-cachin"), "vllm.extra_args[0]"),
     "value missing": Bad(extra("--max-lora-rank"), "vllm.extra_args[0]"),
     "value for a switch": Bad(extra("--enable-prefix-caching=true"), "vllm.extra_args[0]"),
+    "text for a whole number": Bad(extra("--seed=abc"), "vllm.extra_args[0]"),
+    "number that is no choice": Bad(extra("--block-size=12"), "vllm.extra_args[0]"),
+    "word that is no choice": Bad(extra("--kv-cache-dtype=fp16"), "vllm.extra_args[0]"),
+    "unknown quantization": Bad(extra("--quantization=gptq-marlin"), "vllm.extra_args[0]"),
+    "text for true or false": Bad(extra("--enable-chunked-prefill=yes"), "vllm.extra_args[0]"),
+    "value that is not JSON": Bad(extra("'--rope-scaling=linear'"), "vllm.extra_args[0]"),
+    "text for a flag of Google's": Bad(
+        extra("--host-prefix-kv-cache-min-len=1k", image="20241210_0916_RC00"), "vllm.extra_args[0]"
+    ),
     "same flag twice": Bad(extra("--seed=1", "--seed=2"), "vllm.extra_args[1]"),
     "flag of a later vLLM": Bad(extra("'--speculative-config={}'"), "vllm.extra_args[0]"),
     "flag that was renamed": Bad(extra("--worker-use-ray", image="20250506_0916_RC01"), "vllm.extra_args[0]"),
@@ -244,6 +252,7 @@ CASES: dict[str, Bad] = {
         "model: meta-llama/Meta-Llama-3.1-405B-FP8\nvllm:\n  extra_args:\n    - --quantization=awq\n",
         "vllm.extra_args[0]",
     ),
+    "batch of 5000 digits": Bad(extra(f"--max-num-batched-tokens={'9' * 5000}"), "vllm.extra_args[0]"),
     "batch smaller than its requests": Bad(extra("--max-num-batched-tokens=128"), "vllm.extra_args[0]"),
 }
 
@@ -350,5 +359,4 @@ def write_expected() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     write_expected()

@@ -69,12 +69,82 @@ def test_a_model_alone_is_the_guides_recipe() -> None:
     assert short.hardware == whole.hardware
 
 
-def test_a_models_own_limits_hold_on_other_hardware() -> None:
-    text = "model: meta-llama/Llama-3.2-11B-Vision-Instruct\nhardware: {machine_type: a2-ultragpu-1g}\n"
-    served = planned(text)
+def test_a_models_own_limits_hold_on_any_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+    served = planned(
+        "model: meta-llama/Llama-3.2-11B-Vision-Instruct\nhardware: {machine_type: a2-ultragpu-1g}\n"
+    )
     assert served.hardware.accelerator_type == "NVIDIA_A100_80GB"
     assert served.vllm.max_num_seqs == 12
     assert served.vllm.enable_lora is False
+    books = catalog()
+    card = books.model("Qwen/Qwen2.5-7B-Instruct")
+    short = card.architecture.model_copy(update={"max_position_embeddings": 2048})
+    monkeypatch.setitem(books._cards, card.id, card.model_copy(update={"architecture": short}))
+    assert (
+        planned(f"model: {card.id}\nhardware: {{machine_type: g2-standard-12}}\n").vllm.max_model_len == 2048
+    )
+
+
+HOST_PREFIX = "--host-prefix-kv-cache-min-len=1024"
+A100 = "model: meta-llama/Llama-3.1-8B-Instruct\nhardware: {machine_type: a2-ultragpu-1g}\n"
+
+
+@pytest.mark.parametrize(
+    "hardware",
+    ["g2-standard-12", "a2-highgpu-1g", "a2-ultragpu-2g"],
+    ids=["other GPU", "other A100", "other count"],
+)
+def test_other_hardware_takes_nothing_from_a_recipe(hardware: str) -> None:
+    served = planned(f"model: meta-llama/Llama-3.1-8B-Instruct\nhardware: {{machine_type: {hardware}}}\n")
+    fresh = StackFile.model_validate(
+        {"model": served.model.id, "hardware": served.hardware.model_dump()},
+    )
+    assert served.vllm == fresh.vllm
+    assert served.container.image_uri == fresh.container.image_uri
+    assert served.notes == ()
+    assert served.warnings == ()
+
+
+def test_the_recipes_hardware_takes_all_of_it_and_says_so() -> None:
+    served = planned(A100)
+    assert served.vllm.max_model_len == 131072
+    assert served.container.args[-1] == HOST_PREFIX
+    assert served.container.image_uri == f"{GOOGLE}:20250116_0916_RC00"
+    assert served.notes == (
+        "defaults from the published recipe for 1 NVIDIA_A100_80GB on a2-ultragpu-1g"
+        " (GoogleCloudPlatform/vertex-ai-samples@cc0d791e"
+        " notebooks/community/model_garden/model_garden_advanced_features.ipynb): vllm.max_model_len: 131072,"
+        " vllm.gpu_memory_utilization: 0.85, vllm.enforce_eager: true, vllm.extra_args: [--enable-chunked-prefill,"
+        " --enable-prefix-caching, --host-prefix-kv-cache-utilization-target=0.75,"
+        f" {HOST_PREFIX}], container.image_uri: {GOOGLE}:20250116_0916_RC00.",
+    )
+
+
+def test_another_image_leaves_the_recipes_arguments_out_and_says_so() -> None:
+    served = planned(
+        f"{A100}container: {{image_uri: '{GOOGLE}:20241001_0916_RC00'}}\nvllm: {{max_model_len: 8192}}\n"
+    )
+    assert served.vllm.extra_args == ()
+    assert (served.vllm.max_model_len, served.vllm.gpu_memory_utilization) == (8192, 0.85)
+    _, left_out = served.notes
+    assert left_out.startswith(
+        f"left out of the recipe, which was published with the image {GOOGLE}:20250116_0916_RC00: vllm.extra_args: ["
+    )
+    own = planned(
+        f"{A100}container: {{image_uri: '{GOOGLE}:20241001_0916_RC00'}}\nvllm: {{extra_args: [--seed=1]}}\n"
+    )
+    assert own.vllm.extra_args == ("--seed=1",)
+    assert len(own.notes) == 1
+
+
+def test_a_digest_of_the_recipes_image_is_that_image() -> None:
+    image = f"{GOOGLE}:20250116_0916_RC00@sha256:{'a' * 64}"
+    assert planned(f"{A100}container: {{image_uri: '{image}'}}\n").container.args[-1] == HOST_PREFIX
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_a_file_with_every_value_takes_nothing(path: Path) -> None:
+    assert load_stack_file(path).notes == ()
 
 
 def test_the_accelerator_of_a_machine_with_only_one_needs_no_line() -> None:
@@ -177,9 +247,48 @@ def test_an_unknown_flag_is_passed_with_a_warning() -> None:
     )
 
 
-def test_flags_of_googles_fork_are_known() -> None:
-    served = planned(LLAMA + "vllm: {extra_args: [--host-prefix-kv-cache-utilization-target=0.7]}\n")
-    assert served.warnings == ()
+SEEN = {
+    "--host-prefix-kv-cache-utilization-target=0.7": ("20241210_0916_RC00", "20250116_0916_RC00"),
+    "--host-prefix-kv-cache-min-len=1024": ("20250116_0916_RC00", "20250116_0916_RC00"),
+    "--tool-call-parser=vertex-llama-3": ("20241202_0916_RC00_maas", "20250114_0916_RC00_maas"),
+}
+
+
+@pytest.mark.parametrize("argument", SEEN)
+def test_flags_of_googles_builds_are_known_on_the_images_that_were_seen_with_them(argument: str) -> None:
+    flag = argument.partition("=")[0]
+    for image in catalog().containers():
+        if image.arch != "x86" or not image.uri.startswith(f"{GOOGLE}:") or not image.date:
+            continue
+        served = planned(
+            f"{LLAMA}container: {{image_uri: '{image.uri}'}}\nvllm: {{extra_args: [{argument}]}}\n"
+        )
+        tag = image.uri.rpartition(":")[2]
+        first, last = SEEN[argument]
+        known = first[:8] <= tag[:8] <= last[:8]
+        assert any(flag in warning for warning in served.warnings) is not known, image.uri
+
+
+def test_the_warning_of_a_flag_that_the_image_was_not_seen_with() -> None:
+    served = planned(LLAMA + "vllm: {extra_args: [--tool-call-parser=vertex-llama-3]}\n")
+    assert served.warnings == (
+        "vllm.extra_args[0]: --tool-call-parser=vertex-llama-3 exists only in Google's own builds of vLLM and has been"
+        " seen only in images of 2024-12-02 to 2025-01-14; without it the container ends at its start. Delete it, or"
+        f" use image_uri: {GOOGLE}:20250114_0916_RC00_maas",
+    )
+    own = "container: {image_uri: 'europe-docker.pkg.dev/me/vllm/server:1.2'}\n"
+    served = planned(f"{LLAMA}vllm: {{model_type: llama3.1}}\n{own}")
+    assert served.warnings[-1].startswith("vllm.model_type: --model-type exists only in Google's own builds")
+    assert planned(LLAMA + "vllm: {model_type: llama3.1}\n").warnings == ()
+
+
+def test_a_parser_that_vllm_has_not_is_passed_with_a_warning() -> None:
+    served = planned(LLAMA + "vllm: {extra_args: [--tool-call-parser=granite]}\n")
+    assert served.warnings == (
+        "vllm.extra_args[0]: --tool-call-parser takes one of mistral, hermes in vLLM 0.6.2, and 'granite' is not that."
+        " It is passed as it stands: the image may know more, else its container ends at the start.",
+    )
+    assert planned(LLAMA + "vllm: {extra_args: [--tool-call-parser=hermes]}\n").warnings == ()
 
 
 def test_rope_scaling_lifts_the_limit_of_positions() -> None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from infra.recipes.arguments import MODEL_TYPE
 from infra.recipes.cards import ModelCard
 from infra.recipes.catalog import MachineType, catalog
 from infra.recipes.checks.extra_args import check_extra_args
+from infra.recipes.checks.fork_flags import check_fork_flag
 from infra.recipes.checks.hardware import check_compute_capability, check_machine, check_region
 from infra.recipes.checks.image import check_image
 from infra.recipes.checks.options import (
@@ -56,7 +58,9 @@ def check(report: Report) -> Checked | None:
     check_replicas(report)
     check_chat_template(report, card)
     check_lora(report, card)
-    check_extra_args(report, card, flags, version)
+    check_extra_args(report, card, flags, image)
+    if report.stack.vllm.model_type:
+        check_fork_flag(report, "vllm.model_type", MODEL_TYPE, report.stack.vllm.model_type, image)
     if card is None or machine is None:
         return None
     check_lengths(report, card, version)

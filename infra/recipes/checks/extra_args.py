@@ -1,4 +1,4 @@
-"""Checks ``vllm.extra_args`` against the flags of the image's vLLM version."""
+"""Checks ``vllm.extra_args`` against the flags of the image: those of its vLLM version and those of Google's builds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Final
 
 from infra.recipes.arguments import KEY_OF_FLAG, MAX_BATCHED_TOKENS, QUANTIZATION
 from infra.recipes.cards import ModelCard
+from infra.recipes.catalog import ContainerImage, catalog
+from infra.recipes.checks.flag_values import wanted
+from infra.recipes.checks.fork_flags import check_fork_flag
 from infra.recipes.checks.report import Report
-from infra.recipes.errors import FlagError
+from infra.recipes.errors import FlagError, show_value
 from infra.recipes.flags import FlagTable
 from infra.versions import version_key
 
@@ -20,22 +23,23 @@ _LIKENESS: Final = 0.85  # below it a flag is one that the table does not know r
 
 
 def check_extra_args(
-    report: Report, card: ModelCard | None, flags: FlagTable | None, version: str | None
+    report: Report, card: ModelCard | None, flags: FlagTable | None, image: ContainerImage | None
 ) -> None:
     """Check every extra argument.
 
     Refused: what is no flag, what a key of the stack file sets, twice the same, removed or not yet there in this
-    version, misspelt, a value missing or too many. Warned of: flags that no vLLM release has.
+    version, misspelt, a value missing, too many, or not what the flag takes. Warned of: flags that no vLLM release
+    has; flags of Google's builds that the image has not been seen with.
 
     Args:
         report: the stack file; takes the problems and warnings.
         card: the model, when it is known.
         flags: the flags of the closest known version; None when the image's version is not known.
-        version: the image's vLLM version.
+        image: the image, when the catalogue has it.
     """
     seen: dict[str, int] = {}
     vllm = report.stack.vllm
-    shown = version or "?"
+    shown = (image.vllm_version if image else None) or "?"
     for index, argument in enumerate(vllm.extra_args):
         key = f"vllm.extra_args[{index}]"
 
@@ -60,6 +64,7 @@ def check_extra_args(
         if flag in KEY_OF_FLAG or "--" + flag.removeprefix("--no-") in KEY_OF_FLAG:
             refuse(*_has_a_key(flag if flag in KEY_OF_FLAG else "--" + flag.removeprefix("--no-"), value))
             continue
+        check_fork_flag(report, key, flag, value, image)
         if flags is None:
             continue  # the check of the image has warned that no flag is checked
         if flag not in flags:
@@ -74,17 +79,38 @@ def check_extra_args(
             refuse(f"{flag} needs a value.", f'- "{flag}=VALUE"')
         elif takes is False and equals:
             refuse(f"{flag} is a switch; vLLM {shown} refuses a value for it.", f'- "{flag}"')
-        elif flag == QUANTIZATION and card is not None:
+        elif flag == QUANTIZATION and card is not None and card.weights.quantization not in (None, value):
             own = card.weights.quantization
-            if own and value != own:
-                refuse(
-                    f"the checkpoint is quantized as {own}; vLLM refuses another method.", f'- "{flag}={own}"'
-                )
-        elif flag == MAX_BATCHED_TOKENS and value.isdigit() and int(value) < vllm.max_num_seqs:
-            refuse(
-                f"must be at least vllm.max_num_seqs ({vllm.max_num_seqs}).",
-                f'- "{flag}={vllm.max_num_seqs}" or more',
-            )
+            refuse(f"the checkpoint is quantized as {own}; vLLM refuses another method.", f'- "{flag}={own}"')
+        elif takes is True or equals:
+            readable = _check_value(report, key, flag, argument, flags, shown)
+            least = vllm.max_num_seqs
+            if readable and flag == MAX_BATCHED_TOKENS and value.isdigit() and int(value) < least:
+                refuse(f"must be at least vllm.max_num_seqs ({least}).", f'- "{flag}={least}" or more')
+
+
+def _check_value(report: Report, key: str, flag: str, argument: str, flags: FlagTable, version: str) -> bool:
+    """Whether argparse reads a value; refuses one that it does not, or warns where the image may read more."""
+    value = argument.partition("=")[2]
+    fork = catalog().fork_flags().get(flag)
+    if fork is not None and value in fork.values:
+        return True
+    kind = flags.takes.get(flag) or flags.fork.get(flag, "str")
+    if flag == QUANTIZATION:
+        kind = "|".join(flags.quantization)
+    want = wanted(kind, value)
+    if want is None:
+        return True
+    if flags.version != version or (fork is not None and fork.values):
+        report.warn(
+            f"{key}: {flag} takes {want.words} in vLLM {flags.version}, and {show_value(value)} is not that. It is"
+            " passed as it stands: the image may know more, else its container ends at the start."
+        )
+        return False
+    text = f"{flag} takes {'one of the choices' if want.choices else want.words}; vLLM {version} refuses the value."
+    remedy = f'- "{flag}={want.example}"'
+    report.refuse(FlagError, key, argument, text, choices=want.choices, remedy=remedy)
+    return False
 
 
 def _not_a_flag(argument: str) -> tuple[str, str]:

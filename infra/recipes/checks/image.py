@@ -48,7 +48,7 @@ def check_image(report: Report) -> ContainerImage | None:
         remedy = f"image_uri: {known[0] if known else uri + ':TAG'}"
         report.refuse(UnknownImage, _KEY, uri, text, choices=known, remedy=remedy)
         return None
-    image = books.container(uri.split("@")[0])
+    image = books.container(uri)
     moves = match["tag"] == "latest" or (image is not None and image.note == "movable tag")
     if moves and not match["digest"]:
         report.warn(f"{_KEY}: the tag {match['tag']} moves; pin a dated tag or a digest.")
