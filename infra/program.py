@@ -42,6 +42,8 @@ def run() -> None:
             check_bucket(checked, checked.bucket)
     except StackError as problem:
         _stop(str(problem))
+    for note in checked.plan.notes:
+        pulumi.log.info(note)
     for warning in checked.warnings:
         pulumi.log.warn(warning)
     for name, value in outputs(checked, serve(checked)).items():

@@ -31,6 +31,9 @@ NEVER_READY = (
     "Please validate that your model file or container configuration are valid."
 )
 EXITED = "Model server exited unexpectedly."
+#: Seconds before a container that did not come back is started again; twice as long each time.
+FIRST_PAUSE = 5.0
+LONGEST_PAUSE = 300.0
 
 
 def make_container(request: ContainerRequest, backend: str, objects: Any) -> Container:
@@ -129,10 +132,21 @@ class Fleet:
                 )
 
     async def _bring_back(self, key: str, endpoint: str, deployed: Json) -> None:
+        """Starts a container until it is there, less and less often, as the platform does with one that exits."""
+        pause = FIRST_PAUSE
         try:
-            self._running[key] = await self._launch(endpoint, deployed)
-        except GoogleError as error:
-            _log.warning("the container of %s did not come back: %s", key, error.message)
+            while key not in self._running:
+                try:
+                    self._running[key] = await self._launch(endpoint, deployed)
+                except GoogleError as error:
+                    _log.warning(
+                        "the container of %s did not come back, it is tried again in %.0f s: %s",
+                        key,
+                        pause,
+                        error.message,
+                    )
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, LONGEST_PAUSE)
         except Exception:
             _log.exception("the container of %s did not come back", key)
         finally:
