@@ -59,6 +59,8 @@ def up() -> None:
 
     answer = ask(outputs, say)
     report.after_up(answer, outputs, changes, time.monotonic() - begun)
+    if cloud.container == "vllm":
+        say("The weights are random: the answer means nothing, but everything around it is a real vLLM's.")
 
 
 def down() -> None:

@@ -38,6 +38,11 @@ def inventory(state: Mapping[str, list[Any]]) -> None:
             out.print(f"    {escape(str(item))}")
 
 
+def printable(text: str) -> str:
+    """A model's text for a terminal: random weights (`CONTAINER=vllm`) write control characters, too."""
+    return "".join(char if char.isprintable() or char == "\n" else "\N{MIDDLE DOT}" for char in text.strip())
+
+
 def after_up(answer: Answer, outputs: Mapping[str, Any], changes: Mapping[str, int], seconds: float) -> None:
     """The answer of the model, where it is served, and what to type next."""
     out.print()
@@ -46,7 +51,7 @@ def after_up(answer: Answer, outputs: Mapping[str, Any], changes: Mapping[str, i
             f"[green]Nothing changes:[/] all {changes.get('same', 0)} resources are as they should be.\n"
         )
     out.print(f"[bold]question[/]  {escape(answer.asked)}  [dim]({escape(answer.route)})[/]")
-    out.print(f"[bold]answer[/]    {escape(answer.text.strip())}\n")
+    out.print(f"[bold]answer[/]    {escape(printable(answer.text))}\n")
     shown = {
         "endpoint": outputs["endpoint"],
         "base_url": outputs["openai_base_url"],
