@@ -302,3 +302,12 @@ def test_a_child_that_ignores_the_polite_signal_is_killed(monkeypatch: pytest.Mo
 
 def test_free_ports_are_free() -> None:
     assert 1024 < free_port() < 65536
+
+
+def test_a_path_with_a_space_is_not_for_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LOCAL_CLOUD_VLLM_ENV", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert environment.folder(Path("/home/me/project")) == Path("/home/me/project/.local/vllm-env")
+    assert environment.folder(Path("/home/me/my project")) == tmp_path / "vertex-vllm" / "vllm-env"

@@ -30,10 +30,19 @@ class EnvironmentFailed(Exception):
     """The environment cannot be made; the text holds the command's last lines and what to do."""
 
 
-def folder() -> Path:
-    """Return where the environment is: ``$LOCAL_CLOUD_VLLM_ENV``, else ``.local/vllm-env`` of this repository."""
+def folder(root: Path = _ROOT) -> Path:
+    """Return where the environment is: ``$LOCAL_CLOUD_VLLM_ENV``, else ``.local/vllm-env`` of this repository.
+
+    A repository at a path with a space has it in the user's cache: vLLM compiles C++ while it answers (log
+    probabilities do), and torch hands the compiler its own path without quotes, which ends the engine.
+    """
     given = os.environ.get("LOCAL_CLOUD_VLLM_ENV")
-    return Path(given) if given else _ROOT / ".local" / "vllm-env"
+    if given:
+        return Path(given)
+    if any(char.isspace() for char in str(root)):
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return cache / "vertex-vllm" / "vllm-env"
+    return root / ".local" / "vllm-env"
 
 
 def python() -> Path:
