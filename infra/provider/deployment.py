@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from infra.plugin import UNKNOWN, Check, Context, Diff, PartialFailure, Resource, ResourceError, State
 from infra.plugin.resource import Properties
-from infra.provider import traffic
+from infra.provider import projects, traffic
 from infra.provider.connect import Connector
 from infra.provider.deployed import SCALING, Plan, find, fixed_of, from_api, plan_of, scaling_of
 from infra.provider.failures import ApiError, Request, classify, redact, remedy
 from infra.provider.fields import Failures, known
 from infra.provider.inputs import DEFAULT_WAIT, DEPLOYMENT, DUTY_CYCLE, LONGEST_START, PERCENTAGES
-from infra.provider.names import deployed_model_name, endpoint_name, model_name, same
+from infra.provider.living import Living
+from infra.provider.names import deployed_model_name, endpoint_name, model_name, same, still_in_project
 from infra.provider.retry import Interrupted
 from infra.provider.schemas import resource_schema
 
@@ -32,7 +33,7 @@ class Deployment(Resource):
 
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
-        self._made: set[str] = set()  # ids that this process made or adopted; see `delete`
+        self._living = Living()
 
     def check(self, ctx: Context, olds: Properties, news: Properties) -> Check:
         """Validates the inputs and fills in the defaults: one replica, no autoscaling, half an hour of patience."""
@@ -64,6 +65,9 @@ class Deployment(Resource):
         """
         olds = old_inputs or state
         replaces = [key for key in ("project", "location") if news.get(key) != olds.get(key)]
+        named = endpoint_name(id.partition("/deployedModels/")[0])
+        if named and still_in_project(news.get("project"), olds.get("project"), named.project):
+            replaces = [key for key in replaces if key != "project"]
         wanted, found = _comparable(fixed_of, news), _comparable(fixed_of, olds)
         for key, value in wanted.items():
             if key == "endpoint":
@@ -76,6 +80,8 @@ class Deployment(Resource):
                 replaces.append(key)
         new_scaling, old_scaling = _comparable(scaling_of, news), _comparable(scaling_of, olds)
         changed = [key for key in SCALING if new_scaling[key] != old_scaling[key]]
+        if not replaces:
+            self._living.add(id)
         return Diff(bool(replaces or changed), tuple(replaces), tuple(changed))
 
     def create(self, ctx: Context, inputs: Properties) -> State:
@@ -102,6 +108,9 @@ class Deployment(Resource):
             live = find(endpoint, deployed_id) if endpoint else None
             if endpoint is None or live is None:
                 return State(id, state, inputs) if endpoint and under_way else None
+            project = parts.project
+            if "project" not in inputs:
+                project = projects.spelling(ctx, parts, "endpoints", vertex.get_endpoint)
         except ApiError as e:
             raise _error("read", deployed_id, Request(parts.project, parts.location), e) from None
         except Interrupted:
@@ -112,9 +121,9 @@ class Deployment(Resource):
                 f"its requests to {', '.join(sorted(endpoint.get('trafficSplit') or {})) or 'nobody'}."
             )
         read = dict(inputs)
-        read.setdefault("project", parts.project)
+        read.setdefault("project", project)
         read.setdefault("location", parts.location)
-        read.setdefault("endpoint", name)
+        read.setdefault("endpoint", f"projects/{project}/locations/{parts.location}/endpoints/{parts.id}")
         found = from_api(live)
         if not same(_model(inputs), model_name(found["model"])):
             read["model"] = found["model"]
@@ -124,7 +133,8 @@ class Deployment(Resource):
                 read[key] = value
         read = {key: value for key, value in read.items() if value is not None}
         outputs = _outputs(read, endpoint, live)
-        return State(id, outputs, read)
+        # Google's spelling of the project: the id of what create adopts has it too, see `Living`.
+        return State(f"{endpoint['name']}/deployedModels/{deployed_id}", outputs, read)
 
     def delete(self, ctx: Context, id: str, state: Properties, inputs: Properties) -> None:
         """Undeploys the model, moving its traffic to others on the endpoint if there are any."""
@@ -132,10 +142,8 @@ class Deployment(Resource):
         from infra.provider.operations import StillRunning
         from infra.provider.rollout import undeploy
 
-        if id in self._made:
-            # A replacement forced without a change of content creates before it deletes, and content alone makes the
-            # id: the new resource is the old one.
-            ctx.info(f"{id} was replaced by itself: its content is the same, so it stays.")
+        if id in self._living:
+            ctx.info(f"{id} stays: what was to be undeployed is in use again, its content is the same.")
             return
         name, deployed_id = _parts(id)
         parts = endpoint_name(name)
@@ -180,7 +188,9 @@ class Deployment(Resource):
 
         def partial(reason: str, under_way: str | None) -> PartialFailure:
             name = id or f"{rollout.endpoint.get('name') or plan.endpoint_name}/deployedModels/{plan.id}"
-            outputs = {**inputs, "deployedModelId": plan.id, "operation": under_way, "status": "deploying"}
+            self._living.add(name)
+            status = "changing replicas" if rollout.serving else "deploying"
+            outputs = {**inputs, "deployedModelId": plan.id, "operation": under_way, "status": status}
             return PartialFailure(name, outputs, [reason])
 
         try:
@@ -189,21 +199,26 @@ class Deployment(Resource):
                 rollout.take_traffic()
             live = rollout.scale(live)
         except StillRunning as e:
-            raise partial(reports.unfinished(e, plan), e.operation) from None
+            report = reports.unchanged if rollout.serving else reports.unfinished
+            raise partial(report(e, plan), e.operation) from None
         except DeployFailed as e:
             if not e.error.answered:
                 raise partial(reports.unanswered(plan, e.error), None) from None
             raise ResourceError(reports.failed(ctx, vertex, plan, rollout, e)) from None
         except ApiError as e:
             error = _error("deploy", plan.id, plan.request, e)
-            raise (partial(str(error), None) if rollout.uncertain else error) from None
+            exists = rollout.uncertain or (rollout.serving and id is None)
+            raise (partial(str(error), None) if exists else error) from None
         except Interrupted:
+            if rollout.serving:
+                text = reports.interrupted(plan)
+                raise (partial(text, None) if id is None else ResourceError(text)) from None
             if rollout.uncertain:
                 raise partial(reports.unanswered(plan, None), None) from None
             raise ResourceError("Interrupted before the deployment began: nothing was deployed.") from None
         outputs = _outputs(inputs, rollout.endpoint, live)
         name = id or f"{rollout.endpoint['name']}/deployedModels/{plan.id}"
-        self._made.add(name)
+        self._living.add(name)
         reports.tell(ctx, plan, rollout.ended, outputs, adopted=id is None)
         return State(name, outputs)
 

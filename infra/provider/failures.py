@@ -270,8 +270,8 @@ _DIAGNOSES: tuple[tuple[str, str], ...] = (
     (
         r"gated repo|GatedRepoError|awaiting a review|Access to model \S+ is restricted"
         "|401 Client Error|403 Client Error",
-        "Hugging Face refused the download: accept the model's licence there, then "
-        "`pulumi config set --secret vertex-vllm:hfToken TOKEN` with a token of that account that may read it.",
+        "Hugging Face refused the download: accept the model's licence there, then run "
+        "`pulumi config set --secret vertex-vllm:hfToken` and give it a token of that account that may read it.",
     ),
     (
         r"unrecognized arguments: (.+)",

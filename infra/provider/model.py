@@ -23,12 +23,13 @@ from infra.plugin import (
     contains_unknown,
 )
 from infra.plugin.resource import Properties
-from infra.provider import adoption, content
+from infra.provider import adoption, content, projects
 from infra.provider.connect import Connector
 from infra.provider.failures import ApiError, Kind, Request, classify, redact, remedy
 from infra.provider.fields import Failures, known
 from infra.provider.inputs import MODEL
-from infra.provider.names import Name, model_name, stack_labels
+from infra.provider.living import Living
+from infra.provider.names import Name, model_name, stack_labels, still_in_project
 from infra.provider.retry import CHANGE, Interrupted, Patience
 from infra.provider.schemas import resource_schema
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from infra.provider.vertex import Vertex
 
 _UPLOAD = "UploadModelOperationMetadata"
+_UNDEPLOY = "UndeployModelOperationMetadata"
 _MUTABLE = ("displayName", "labels")
 _FIXED = ("project", "location", "modelId", "artifactUri")
 
@@ -49,7 +51,7 @@ class Model(Resource):
 
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
-        self._made: set[str] = set()  # ids that this process made or adopted; see `delete`
+        self._living = Living()
 
     def check(self, ctx: Context, olds: Properties, news: Properties) -> Check:
         """Validates the inputs, adds the stack's labels and, once everything is known, the model id."""
@@ -75,6 +77,9 @@ class Model(Resource):
         """Display name and labels change in place, everything else replaces the model."""
         olds = old_inputs or state
         replaces = [key for key in _FIXED if key in news and news[key] != olds.get(key)]
+        named = model_name(id)
+        if named and still_in_project(news.get("project"), olds.get("project"), named.project):
+            replaces = [key for key in replaces if key != "project"]
         if "artifactUri" in olds and "artifactUri" not in news:
             replaces.append("artifactUri")
         if _spec(news) is UNKNOWN or _spec(news) != _spec(olds):
@@ -86,6 +91,8 @@ class Model(Resource):
         collides = (
             bool(replaces) and "modelId" in news and not {"project", "location", "modelId"} & {*replaces}
         )
+        if not replaces:
+            self._living.add(id)
         return Diff(
             bool(replaces or changed), tuple(replaces), tuple(changed), delete_before_replace=collides
         )
@@ -118,13 +125,16 @@ class Model(Resource):
             operation = state.get("operation")
             under_way = bool(operation) and _under_way(vertex, str(operation))
             live = vertex.get_model(id)
+            project = name.project
+            if live is not None and "project" not in inputs:
+                project = projects.spelling(ctx, name, "models", vertex.get_model)
         except (ApiError, Interrupted) as e:
             raise _error("read", name, Request(name.project, name.location), e) from None
         if live is None:
             return State(id, state, inputs) if under_way else None
         spec, token = content.container_from_api(live.get("containerSpec") or {})
         read = dict(inputs)
-        read.setdefault("project", name.project)
+        read.setdefault("project", project)
         read.setdefault("location", name.location)
         read["modelId"] = name.id
         read["displayName"] = live.get("displayName", "")
@@ -144,10 +154,8 @@ class Model(Resource):
 
     def delete(self, ctx: Context, id: str, state: Properties, inputs: Properties) -> None:
         """Deletes the model with all its versions."""
-        if id in self._made:
-            # A replacement forced without a change of content creates before it deletes, and content alone makes the
-            # id: the new resource is the old one.
-            ctx.info(f"{id} was replaced by itself: its content is the same, so it stays.")
+        if id in self._living:
+            ctx.info(f"{id} stays: what was to be deleted is in use again, its content is the same.")
             return
         name = _name(id)
         request = Request(name.project, name.location)
@@ -179,9 +187,11 @@ class Model(Resource):
                     error = e
                 if error is None or error.status == "NOT_FOUND":
                     return
-                in_use = classify(error) is Kind.BUSY
-                if in_use and time.monotonic() - begun > vertex.pace.in_use * vertex.pace.scale:
-                    raise _still_deployed(vertex, id, error)
+                waited = time.monotonic() - begun
+                if classify(error) is Kind.BUSY and waited > vertex.pace.in_use * vertex.pace.scale:
+                    live = vertex.get_model(id) or {}
+                    if not _being_undeployed(vertex, live):
+                        raise _still_deployed(live, id, error)
                 if not patience.again(error):
                     raise error
         except StillRunning as e:
@@ -202,6 +212,7 @@ class Model(Resource):
                 adoption.must_be_ours(ctx, live, inputs)
             live = adoption.agree(vertex, live, inputs)
         except _Unfinished as e:
+            self._living.add(e.id or full)
             raise PartialFailure(
                 e.id or full,
                 {**_echo(inputs), "name": e.id or full, "operation": e.running.operation},
@@ -210,7 +221,7 @@ class Model(Resource):
         except (ApiError, Interrupted) as e:
             raise _error("upload", name, request, e, inputs.get("hfToken")) from None
         outputs = _outputs(inputs, live)
-        self._made.add(outputs["name"])
+        self._living.add(outputs["name"])
         if id is None:
             what = (
                 "adopted, it was there already" if adopted else f"uploaded in {time.monotonic() - begun:.0f}s"
@@ -345,8 +356,15 @@ def _under_way(vertex: Vertex, operation: str) -> bool:
     return answer is not None and not answer.get("done")
 
 
-def _still_deployed(vertex: Vertex, id: str, error: ApiError) -> ResourceError:
-    live = vertex.get_model(id) or {}
+def _being_undeployed(vertex: Vertex, live: Json) -> bool:
+    """Whether an undeployment is under way where the model is deployed: a destroy may do both at the same time."""
+    from infra.provider.operations import running
+
+    endpoints = {str(each.get("endpoint")) for each in live.get("deployedModels", ())}
+    return any(running(vertex, endpoint, _UNDEPLOY) for endpoint in endpoints)
+
+
+def _still_deployed(live: Json, id: str, error: ApiError) -> ResourceError:
     places = [
         f"{each.get('endpoint')} ({each.get('deployedModelId')})" for each in live.get("deployedModels", ())
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from infra.naming import label_value
 
@@ -52,6 +53,21 @@ def deployed_model_name(text: str) -> tuple[str, str] | None:
 def same_project(a: str, b: str) -> bool:
     """Whether two names of a project may mean the same one: an id and a number cannot be told apart offline."""
     return a == b or a.isdigit() != b.isdigit()
+
+
+def still_in_project(wanted: Any, recorded: Any, named: str) -> bool:
+    """Whether a resource is in the project that its inputs now name, perhaps spelled another way than before.
+
+    Args:
+        wanted: The project in the new inputs.
+        recorded: The one in the inputs that it was made or imported with.
+        named: The one in its own name, where Google writes the number.
+    """
+    if wanted == recorded:
+        return True
+    if not isinstance(wanted, str) or not isinstance(recorded, str) or not same_project(wanted, recorded):
+        return False
+    return wanted == named if wanted.isdigit() and named.isdigit() else True
 
 
 def same(a: Name | None, b: Name | None) -> bool:

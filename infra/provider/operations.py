@@ -43,6 +43,7 @@ class Ended:
         seconds: How long it took, counted from its own start.
         stages: How long each stage was seen, in order.
         waited: False if it had ended before the first look.
+        created: When it was made, as Google writes times; empty if unknown.
     """
 
     error: ApiError | None
@@ -50,6 +51,7 @@ class Ended:
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
     waited: bool = True
+    created: str = ""
 
 
 class StillRunning(Exception):
@@ -104,7 +106,12 @@ def wait(
                     stages[stage] = stages.get(stage, 0.0) + now - stage_begun
                 error = answer.get("error")
                 return Ended(
-                    from_operation(error) if error else None, stage, seconds, stages, waited=looks > 0
+                    from_operation(error) if error else None,
+                    stage,
+                    seconds,
+                    stages,
+                    waited=looks > 0,
+                    created=_created(metadata),
                 )
             found = _stage(metadata)
             if found != stage:
@@ -155,11 +162,14 @@ def _stage(metadata: Mapping[str, Any]) -> str:
     return "" if stage == "DEPLOYMENT_STAGE_UNSPECIFIED" else str(stage)
 
 
+def _created(metadata: Mapping[str, Any]) -> str:
+    return str((metadata.get("genericMetadata") or {}).get("createTime") or "")
+
+
 def _age(metadata: Mapping[str, Any]) -> float:
     """Seconds since an operation was made, by this machine's clock; 0 when unknown or in the future."""
-    created = (metadata.get("genericMetadata") or {}).get("createTime")
     try:
-        then = datetime.fromisoformat(str(created).replace("Z", "+00:00"))
+        then = datetime.fromisoformat(_created(metadata).replace("Z", "+00:00"))
     except ValueError:
         return 0.0
     return max(0.0, (datetime.now(UTC) - then).total_seconds()) if then.tzinfo else 0.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from infra.plugin import Context
 from infra.plugin.resource import Properties
-from infra.provider.deployed import Plan
+from infra.provider.deployed import Plan, scaling_of
 from infra.provider.failures import ApiError, Kind, classify, diagnose, redact, remedy
-from infra.provider.logs import last_lines, log_filter
+from infra.provider.logs import excerpt, last_lines, log_filter
 from infra.provider.operations import Ended, StillRunning, duration, limit_of
 from infra.provider.rest import Json
 from infra.provider.retry import Interrupted
@@ -42,15 +42,41 @@ def over(running: StillRunning) -> str:
 def unfinished(running: StillRunning, plan: Plan) -> str:
     """What is saved with a deployment that goes on at Google."""
     stage = f" at stage {running.stage}" if running.stage else ""
-    more = "" if running.interrupted else (
-        f"To wait longer, raise deploy_request_timeout (now {plan.limit:.0f} s) in the stack file. "
-    )  # fmt: skip
     return (
         f"The deployment of model {plan.model.id} on endpoint {plan.endpoint.id} goes on at Google{stage}, "
         f"{duration(running.seconds)} after it began, but {over(running)}.\n"
-        f"  It may bill. Run `pulumi up` again to go on waiting, or `pulumi destroy` to end it. {more}\n"
+        "  It may bill. Run `pulumi up` again to go on waiting, or `pulumi destroy` to end it."
+        f"{_longer(running, plan)}\n"
         f"  Operation: {running.operation}"
-    ).replace(". \n", ".\n")
+    )
+
+
+def unchanged(running: StillRunning, plan: Plan) -> str:
+    """What is saved with a change of replicas that goes on at Google."""
+    wanted = scaling_of(plan.inputs)
+    least, most = wanted["minReplicaCount"], wanted["maxReplicaCount"]
+    replicas = f"{least}" if least == most else f"{least} to {most}"
+    return (
+        f"The change of deployed model {plan.id} on endpoint {plan.endpoint.id} to {replicas} "
+        f"replica{'' if replicas == '1' else 's'} goes on at Google, {duration(running.seconds)} after it began, but "
+        f"{over(running)}.\n"
+        f"  The model serves meanwhile. Run `pulumi up` again to go on waiting.{_longer(running, plan)}\n"
+        f"  Operation: {running.operation}"
+    )
+
+
+def interrupted(plan: Plan) -> str:
+    """What to say when the user interrupted before a deployed model was changed."""
+    return (
+        f"Interrupted before deployed model {plan.id} on endpoint {plan.endpoint.id} had the traffic and the replicas "
+        "asked for: it goes on as it was, and bills. Run `pulumi up` again to go on."
+    )
+
+
+def _longer(running: StillRunning, plan: Plan) -> str:
+    if running.interrupted:
+        return ""
+    return f" To wait longer, raise deploy_request_timeout (now {plan.limit:.0f} s) in the stack file."
 
 
 def unanswered(plan: Plan, error: ApiError | None) -> str:
@@ -67,6 +93,7 @@ def failed(ctx: Context, vertex: Vertex, plan: Plan, rollout: Rollout, failure: 
     error, ended = failure.error, failure.ended
     kind = classify(error)
     lines: list[str] = []
+    shown: list[str] = []
     text = [
         f"Vertex AI could not deploy model {plan.model.id} on endpoint {plan.endpoint.id}: {kind.value}.",
         f"Google's answer: {error.status}: {redact(error.message)}",
@@ -76,18 +103,19 @@ def failed(ctx: Context, vertex: Vertex, plan: Plan, rollout: Rollout, failure: 
         text.append(f"{stage}{duration(ended.seconds)} after the start (operation {failure.operation})")
     if ended is not None and kind in (Kind.CONTAINER, Kind.TRANSIENT, Kind.INVALID):
         project = str(rollout.endpoint.get("name", "")).split("/")[1:2] or [plan.endpoint.project]
-        lines = [redact(each) for each in last_lines(ctx, vertex, project[0], plan.endpoint.id, plan.id)]
-        if lines:
+        query = log_filter(plan.endpoint.id, plan.id, ended.created)
+        lines = [redact(each) for each in last_lines(ctx, vertex, project[0], query)]
+        shown = excerpt(lines)
+        if shown:
             text.append("The container's last lines:")
-            text.extend(f"  | {line}" for line in lines)
+            text.extend(f"  | {line}" for line in shown)
         else:
-            query = log_filter(plan.endpoint.id, plan.id).replace("'", "")
             text.append(
                 f"The container's log: gcloud logging read '{query}' --project {plan.inputs['project']}"
             )
-    advice = (
-        diagnose([*lines, error.message]) if kind in (Kind.CONTAINER, Kind.TRANSIENT, Kind.INVALID) else ""
-    )
+    advice = ""
+    if kind in (Kind.CONTAINER, Kind.TRANSIENT, Kind.INVALID):
+        advice = diagnose([*shown, error.message]) or diagnose(lines)
     text.append(advice or remedy(kind, error.message, plan.request))
     text.append(_left_over(ctx, vertex, plan))
     return "\n  ".join(text)

@@ -22,6 +22,7 @@ from infra.provider.retry import CHANGE, Patience
 from infra.provider.vertex import Vertex
 
 _DEPLOY = "DeployModelOperationMetadata"
+_CHANGING = "changing replicas"
 
 
 class DeployFailed(Exception):
@@ -41,6 +42,7 @@ class Rollout:
         endpoint: The endpoint as last seen.
         ended: The deployment operation of this call that succeeded, if there was one.
         uncertain: Google did not answer a request to deploy, so that it may be under way unseen.
+        serving: It is deployed; only traffic, replicas and autoscaling may have to change.
     """
 
     def __init__(self, ctx: Context, vertex: Vertex, plan: Plan) -> None:
@@ -51,12 +53,14 @@ class Rollout:
         self.endpoint: Json = {}
         self.ended: Ended | None = None
         self.uncertain = False
+        self.serving = False
+        self._begun: str | None = None  # an operation of an earlier run that is still under way
 
     def ensure(self, operation: str | None) -> Mapping[str, Any]:
         """The deployed model as it is, deployed if need be.
 
         Args:
-            operation: A deployment that an earlier run began, if its name is known.
+            operation: What an earlier run began, if its name is known.
 
         Raises:
             StillRunning: the wait is over, the deployment goes on.
@@ -74,6 +78,7 @@ class Rollout:
             others = [] if operation or succeeded else self._deployments_under_way()
             live = self._look()
             if live is not None:
+                self._begun, self.serving = operation, True
                 return live
             name, ended = "", None
             if succeeded:
@@ -121,12 +126,15 @@ class Rollout:
             StillRunning, ApiError, Interrupted: as they say.
         """
         patience = Patience(self._ctx, CHANGE, self._vertex.pace.scale)
+        if self._begun:
+            self._wait(self._begun, _CHANGING)
+            live = self._look() or live
         while mask := scaling_mask(self._plan, live):
             try:
                 started = self._vertex.mutate_deployed_model(
                     self._plan.endpoint_name, to_api(self._plan), mask
                 )
-                ended = self._wait(started["name"], "changing replicas")
+                ended = self._wait(started["name"], _CHANGING)
                 error = ended.error
             except ApiError as e:
                 error = e

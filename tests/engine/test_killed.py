@@ -84,7 +84,7 @@ def test_the_next_run_goes_on(stack: Stack, server: Server, killed: Callable[[st
     _recover(stack, server)
     assert stack.pending() == []
     stack.up(refresh=False)
-    assert ask(stack.outputs()).text
+    assert ask(stack.outputs(), print).text
     state = server.state()
     assert [len(state[kind]) for kind in ("endpoints", "models", "deployedModels")] == [1, 1, 1]
     stack.destroy()

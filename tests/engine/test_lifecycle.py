@@ -15,7 +15,7 @@ TOKEN = "hf_local"
 def test_a_stack_serves_and_leaves_nothing(stack: EngineStack) -> None:
     stack.up("--policy-pack", "policies")
     outputs = stack.outputs()
-    answer = ask(outputs)
+    answer = ask(outputs, print)
     assert "What is Pulumi" in answer.asked
     assert answer.text
 
@@ -59,13 +59,13 @@ def test_replicas_change_in_place_and_hardware_rolls(stack: EngineStack) -> None
     live = stack.cloud.http.get(f"/v1/{after['endpoint']}").raise_for_status().json()
     assert [each["id"] for each in live["deployedModels"]] == [after["deployed_model_id"]]
     assert after["endpoint"] == before["endpoint"]
-    assert ask(after).text
+    assert ask(after, print).text
 
 
 def test_a_base_model_completes_by_the_default_route(stack: EngineStack) -> None:
     stack.configure(stackFile="stacks/llama-3.2-1b.l4x1.yaml")
     stack.up()
-    answer = ask(stack.outputs())
+    answer = ask(stack.outputs(), print)
     assert answer.asked == BEGINNING
     assert answer.text
 
@@ -76,7 +76,7 @@ def test_a_dedicated_endpoint_answers_at_its_own_address(stack: EngineStack) -> 
     outputs = stack.outputs()
     assert outputs["dedicated_endpoint_dns"].endswith(".prediction.vertexai.goog")
     assert outputs["dedicated_endpoint_dns"] in outputs["openai_base_url"]
-    assert ask(outputs).text
+    assert ask(outputs, print).text
     client = OpenAI(
         base_url=outputs["openai_base_url"], api_key="local", http_client=DefaultHttpxClient(trust_env=False)
     )
@@ -93,7 +93,7 @@ def test_what_was_deleted_behind_the_engines_back_is_made_again(stack: EngineSta
     stack.cloud.http.post(f"/v1/{outputs['endpoint']}:undeployModel", json=undeploy).raise_for_status()
     stack.refresh()
     assert stack.up().has("1 created")
-    assert ask(stack.outputs()).text
+    assert ask(stack.outputs(), print).text
 
 
 def test_a_bucket_with_objects_stays(stack: EngineStack) -> None:

@@ -17,7 +17,7 @@ from infra.local.engine.pulumi import Engine
 from infra.local.engine.steps import ROOT
 from tests.engine.support import LIMIT, EngineStack, kill_group
 from tests.provider.harness import until
-from tests.provider.samples import CONTAINER, ENDPOINT, MACHINE, PROJECT, REGION
+from tests.provider.samples import CONTAINER, ENDPOINT, MACHINE, NUMBER, PROJECT, REGION
 
 TOKEN = "hf_secretOfTheEngineTests"
 PROGRAM = """
@@ -345,22 +345,136 @@ def test_a_forced_replacement_changes_nothing(serving: EngineStack, cloud: Local
     assert deployed(cloud) == before
 
 
-def test_import_into_the_program(serving: EngineStack, program: Program, cloud: LocalCloud) -> None:
-    serving.up()
-    model, (id,) = serving.outputs()["model"], deployed(cloud)
-    for resource in reversed(serving.resources("vertexserving:index:")):
-        serving("state", "delete", "--yes", resource["urn"])
-    program.set(
-        import_model=model.replace("123456789012", PROJECT),
-        import_deployment=f"{ENDPOINT}/deployedModels/{id}",
-    )
+def forgotten(stack: EngineStack) -> tuple[str, str]:
+    """Deploys and takes everything out of the state; the ids, by the project's number as the state had them."""
+    stack.up()
+    resources = stack.resources("vertexserving:index:")
+    for resource in reversed(resources):
+        stack("state", "delete", "--yes", resource["urn"])
+    model, deployment = (resource["id"] for resource in resources)
+    assert f"projects/{NUMBER}/" in model
+    assert f"projects/{NUMBER}/" in deployment
+    return model, deployment
+
+
+@pytest.mark.parametrize("project", [PROJECT, NUMBER])
+def test_import_into_the_program(
+    serving: EngineStack, program: Program, cloud: LocalCloud, project: str
+) -> None:
+    model, deployment = (each.replace(NUMBER, project) for each in forgotten(serving))
+    program.set(import_model=model, import_deployment=deployment)
     imported = serving.up()
     assert imported.has("2 imported")
     assert_no_token(serving, imported.output)
     program.set(import_model=None, import_deployment=None)
     assert serving.preview("--expect-no-changes").status == 0
-    assert deployed(cloud) == [id]
-    assert len(cloud.admin.requests(path=":deployModel")) == 1
+    assert len(deployed(cloud)) == 1
+    assert _deploys(cloud) == 1
+
+
+@pytest.mark.parametrize("project", [PROJECT, NUMBER])
+def test_import_by_command(serving: EngineStack, cloud: LocalCloud, project: str) -> None:
+    model, deployment = (each.replace(NUMBER, project) for each in forgotten(serving))
+    for kind, id in (("Model", model), ("Deployment", deployment)):
+        options = ("--yes", "--skip-preview", "--protect=false", "--generate-code=false")
+        serving("import", f"vertexserving:index:{kind}", "served", id, *options)
+    change = serving.preview("--diff")
+    assert not change.has("replace")
+    serving.up()
+    assert serving.preview("--expect-no-changes").status == 0
+    assert _deploys(cloud) == 1
+    serving.destroy()
+    assert deployed(cloud) == []
+
+
+def going_back(stack: EngineStack, program: Program, cloud: LocalCloud, how: signal.Signals) -> str:
+    """Starts `up` with what was deployed first and more replicas, ends it while the replicas change."""
+    program.set(container=CONTAINER, replicas=3)
+    cloud.admin.timing(mode="manual")
+    child = stack.start("up", "--yes", "--skip-preview", "--non-interactive", "--color", "never")
+    try:
+        until(lambda: bool(cloud.admin.requests(path=":mutateDeployedModel")), 60)
+        polls = _polls(cloud)
+        until(lambda: _polls(cloud) > polls, 60)
+        if how is signal.SIGKILL:
+            kill_group(child)
+            stack("cancel", "--yes")
+            return ""
+        os.kill(child.pid, how)
+        output, _ = child.communicate(timeout=LIMIT)
+        return output
+    finally:
+        kill_group(child)
+        cloud.admin.timing(mode="immediate")
+        cloud.admin.advance()
+
+
+def twice(stack: EngineStack) -> list[str]:
+    """The types of which the state has one id both live and still to be deleted."""
+    resources = stack.resources("vertexserving:")
+    live = {each["id"] for each in resources if not each.get("delete")}
+    return sorted(each["type"] for each in resources if each.get("delete") and each["id"] in live)
+
+
+@pytest.mark.parametrize("end", ["up", "destroy"])
+def test_back_to_the_old_token_after_a_failed_replacement(
+    serving: EngineStack, program: Program, cloud: LocalCloud, end: str
+) -> None:
+    serving.up()
+    first = serving.outputs()
+    serving("config", "set", "--secret", "hfToken", "hf_deniedToEverybody")
+    assert serving.up(ok=False).has("Hugging Face refused the download", "goes on serving")
+    serving("config", "set", "--secret", "hfToken", TOKEN)
+    output = going_back(serving, program, cloud, signal.SIGINT)
+    assert "The change of deployed model" in output
+    assert "to 1 to 3 replicas goes on at Google" in output
+    assert twice(serving) == ["vertexserving:index:Model"]
+    if end == "up":
+        again = serving.up()
+        assert again.has(f"{first['model']} stays")
+        assert serving.outputs() == first
+        assert deployed(cloud) == [first["deployed"]]
+        assert endpoint(cloud)["deployedModels"][0]["dedicatedResources"]["maxReplicaCount"] == 3
+        assert cloud.http.get(f"/v1/{first['model']}").status_code == 200
+        assert not [each for each in serving.resources() if each.get("delete")]
+        assert serving.preview("--expect-no-changes").status == 0
+    serving.destroy()
+    assert deployed(cloud) == []
+    assert cloud.http.get(f"/v1/{ENDPOINT.rpartition('/endpoints/')[0]}/models").json() == {}
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_back_to_what_is_still_to_be_undeployed(
+    serving: EngineStack, program: Program, cloud: LocalCloud, how: signal.Signals
+) -> None:
+    serving.up()
+    first = serving.outputs()
+    program.set(container=with_argument("--enforce-eager"))
+    cloud.admin.fault(":undeployModel", status={"code": "PERMISSION_DENIED", "message": "Not now."})
+    serving.up(ok=False)
+    assert len(deployed(cloud)) == 2
+    with Watcher(cloud) as watcher:
+        going_back(serving, program, cloud, how)
+        if how is signal.SIGINT:
+            assert twice(serving) == ["vertexserving:index:Deployment", "vertexserving:index:Model"]
+        again = serving.up()
+    assert again.has(f"deployedModels/{first['deployed']} stays")
+    assert not watcher.gaps
+    assert serving.outputs() == first
+    assert deployed(cloud) == [first["deployed"]]
+    assert not [each for each in serving.resources() if each.get("delete")]
+    assert serving.preview("--expect-no-changes").status == 0
+    assert _deploys(cloud) == 2
+    serving.destroy()
+    assert deployed(cloud) == []
+
+
+def test_a_destroy_that_runs_the_program_leaves_nothing(serving: EngineStack, cloud: LocalCloud) -> None:
+    serving.up()
+    serving.destroy("--run-program")
+    assert deployed(cloud) == []
+    assert cloud.http.get(f"/v1/{ENDPOINT.rpartition('/endpoints/')[0]}/models").json() == {}
+    assert serving.resources("vertexserving:") == []
 
 
 def test_a_refused_input_names_it_and_never_the_token(serving: EngineStack, program: Program) -> None:

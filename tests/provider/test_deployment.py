@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from infra.local.cloud.testing import REGION, LocalCloud
 from tests.provider.harness import Existing, Harness, Refused, provider_on, until
-from tests.provider.samples import CONTAINER, ENDPOINT, MACHINE, MODEL, PARENT, deployment
+from tests.provider.samples import CONTAINER, ENDPOINT, MACHINE, MODEL, NUMBER, PARENT, deployment
 
 L4_QUOTA = "CustomModelServingL4GPUsPerProjectPerRegion"
 DEPLOY, UNDEPLOY, MUTATE = ":deployModel", ":undeployModel", ":mutateDeployedModel"
@@ -114,6 +115,34 @@ def test_a_repeated_create_adopts_what_is_deployed(
         assert len(again.sent("POST", DEPLOY)) == 1
         assert again.endpoint()["deployedModels"][0]["dedicatedResources"]["maxReplicaCount"] == 2
         assert any("adopted deployed model" in text for text in again.texts("INFO"))
+
+
+def test_an_adopted_model_whose_replicas_cannot_change_is_saved(
+    cloud: LocalCloud, served: Existing, model: Existing
+) -> None:
+    message = f"The following quotas are exceeded: {L4_QUOTA} 1"
+    cloud.admin.fault(MUTATE, status={"code": "RESOURCE_EXHAUSTED", "message": message})
+    with provider_on(cloud) as again, pytest.raises(Refused, match="the quota is too small") as refused:
+        again.create("Deployment", deployment(model.id, maxReplicaCount=2))
+    assert refused.value.id == served.id
+    with provider_on(cloud) as again:
+        again.delete("Deployment", Existing(refused.value.id, refused.value.state, {}))
+        assert again.deployed() == []
+
+
+def test_an_adopted_model_is_saved_when_its_change_is_interrupted(
+    cloud: LocalCloud, served: Existing, model: Existing
+) -> None:
+    status = {"code": "FAILED_PRECONDITION", "message": "There are other operations running on the Endpoint."}
+    cloud.admin.fault(MUTATE, status=status, times=999)
+    with provider_on(cloud) as again:
+        call = again.meanwhile(lambda: again.create("Deployment", deployment(model.id, maxReplicaCount=2)))
+        again.engine.wait_for("trying again")
+        again.cancel()
+        with pytest.raises(Refused, match="it goes on as it was, and bills") as refused:
+            call.result(5)
+        assert refused.value.id == served.id
+    cloud.admin.call("DELETE", "faults")
 
 
 def test_an_adopted_model_without_traffic_gets_it(
@@ -262,9 +291,10 @@ def test_an_unready_deployment_can_be_destroyed(
     with pytest.raises(Refused) as refused:
         provider.create("Deployment", deployment(model.id, deployRequestTimeoutSeconds=1))
     saved = Existing(refused.value.id, refused.value.state, {})
-    call = provider.meanwhile(lambda: provider.delete("Deployment", saved))
-    provider.finish(call.done)
-    call.result()
+    with provider_on(manual) as destroy:
+        call = destroy.meanwhile(lambda: destroy.delete("Deployment", saved))
+        destroy.finish(call.done)
+        call.result()
     assert provider.deployed() == []
 
 
@@ -275,10 +305,11 @@ def test_destroy_waits_for_what_cannot_be_cancelled(
         provider.create("Deployment", deployment(model.id, deployRequestTimeoutSeconds=1))
     saved = Existing(refused.value.id, refused.value.state, {})
     manual.admin.fault(":cancel", status={"code": "UNIMPLEMENTED", "message": "no"}, times=9)
-    call = provider.meanwhile(lambda: provider.delete("Deployment", saved))
-    provider.engine.wait_for("waiting for the deployment under way to end, then undeploying")
-    provider.finish(call.done)
-    call.result()
+    with provider_on(manual) as destroy:
+        call = destroy.meanwhile(lambda: destroy.delete("Deployment", saved))
+        destroy.engine.wait_for("waiting for the deployment under way to end, then undeploying")
+        destroy.finish(call.done)
+        call.result()
     assert provider.deployed() == []
     assert len(provider.sent("POST", UNDEPLOY)) == 1
 
@@ -403,10 +434,22 @@ def test_the_last_stage_of_a_failure_is_told(manual: LocalCloud, provider: Harne
     ) in refused.value.text
 
 
+def test_a_repeated_failure_shows_its_own_lines_only(provider: Harness) -> None:
+    spec = {**CONTAINER, "args": [*CONTAINER["args"], "--no-such-flag=1"]}
+    bad = provider.create("Model", {**MODEL, "containerSpec": spec})
+    for _ in range(2):
+        with pytest.raises(Refused) as refused:
+            provider.create("Deployment", deployment(bad.id))
+        lines = [line for line in refused.value.text.splitlines() if line.startswith("    | ")]
+        assert lines[0] == "    | error usage: api_server.py [-h] [--allow-credentials]"
+        assert re.fullmatch(r"    \| \.\.\. \(\d+ more lines of usage\)", lines[1])
+        assert lines[2:] == ["    | error api_server.py: error: unrecognized arguments: --no-such-flag=1"]
+
+
 def test_a_gated_model_without_token_is_diagnosed(provider: Harness) -> None:
     gated = provider.create("Model", {key: value for key, value in MODEL.items() if key != "hfToken"})
     with pytest.raises(
-        Refused, match="accept the model's licence there, then `pulumi config set --secret"
+        Refused, match="accept the model's licence there, then run `pulumi config set --secret"
     ) as refused:
         provider.create("Deployment", deployment(gated.id))
     assert "The container's last lines:" in refused.value.text
@@ -550,6 +593,24 @@ def test_an_interrupted_change_is_continued(
         with pytest.raises(Refused) as refused:
             call.result(5)
         assert refused.value.id == served.id
+    assert refused.value.text.startswith(
+        f"The change of deployed model {served.outputs['deployedModelId']} on endpoint 123456 to 1 to 2 replicas "
+        "goes on at Google, "
+    )
+    assert (
+        " after it began, but you interrupted the wait.\n"
+        "  The model serves meanwhile. Run `pulumi up` again to go on waiting.\n"
+    ) in refused.value.text
+    with provider_on(cloud) as second:
+        saved = Existing(served.id, refused.value.state, {})
+        call = second.meanwhile(
+            lambda: second.update("Deployment", saved, deployment(model.id, maxReplicaCount=2))
+        )
+        second.engine.wait_for("changing replicas")
+        assert len(second.sent("POST", MUTATE)) == 1
+        second.cancel()
+        with pytest.raises(Refused, match="The change of deployed model"):
+            call.result(5)
     manual.admin.timing(mode="immediate")
     manual.admin.advance()
     with provider_on(cloud) as second:
@@ -557,6 +618,7 @@ def test_an_interrupted_change_is_continued(
         done = second.update("Deployment", saved, deployment(model.id, maxReplicaCount=2))
         assert done.outputs["operation"] is None
         assert second.endpoint()["deployedModels"][0]["dedicatedResources"]["maxReplicaCount"] == 2
+        assert len(second.sent("POST", MUTATE)) == 1
 
 
 # Read
@@ -609,6 +671,36 @@ def test_an_import_agrees_with_the_program(provider: Harness, served: Existing, 
     assert imported.outputs["deployedModelId"] == served.outputs["deployedModelId"]
     answer = provider.diff("Deployment", imported, deployment(model.id))
     assert answer.changes == answer.DIFF_NONE
+
+
+@pytest.mark.parametrize(
+    ("environment", "project"), [(None, NUMBER), ("local-project", "local-project"), ("elsewhere", NUMBER)]
+)
+def test_an_import_by_the_projects_number_agrees_with_the_program(
+    provider: Harness,
+    served: Existing,
+    model: Existing,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: str | None,
+    project: str,
+) -> None:
+    if environment:
+        monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", environment)
+    imported = provider.read("Deployment", served.id)
+    assert imported is not None
+    assert imported.id == served.id
+    assert imported.inputs["project"] == project
+    assert imported.inputs["endpoint"] == ENDPOINT.replace("local-project", project)
+    answer = provider.diff("Deployment", imported, deployment(model.id))
+    assert answer.changes == answer.DIFF_NONE
+    elsewhere = provider.diff("Deployment", imported, deployment(model.id, project="999", endpoint="123456"))
+    assert "project" in elsewhere.replaces
+
+
+def test_an_imported_deployment_has_googles_name(provider: Harness, served: Existing) -> None:
+    imported = provider.read("Deployment", served.id.replace(NUMBER, "local-project"))
+    assert imported is not None
+    assert imported.id == served.id
 
 
 def test_a_wrong_import_id_is_explained(provider: Harness) -> None:
@@ -676,6 +768,24 @@ def test_a_forced_replacement_by_itself_does_not_undeploy(
     assert provider.create("Deployment", deployment(model.id)).id == served.id
     provider.delete("Deployment", served)
     assert provider.deployed() == [served.outputs["deployedModelId"]]
+
+
+def test_what_a_later_run_still_has_is_not_undeployed(
+    cloud: LocalCloud, served: Existing, model: Existing
+) -> None:
+    id = served.outputs["deployedModelId"]
+    with provider_on(cloud) as up:
+        assert up.diff("Deployment", served, deployment(model.id, maxReplicaCount=2)).changes
+        up.delete("Deployment", served)
+        assert up.deployed() == [id]
+        (told,) = up.texts("INFO")
+        assert (
+            told == f"{served.id} stays: what was to be undeployed is in use again, its content is the same."
+        )
+    with provider_on(cloud) as up:
+        assert up.diff("Deployment", served, deployment(model.id, spot=True)).replaces
+        up.delete("Deployment", served)
+        assert up.deployed() == []
 
 
 def test_an_interrupted_undeployment_can_be_repeated(

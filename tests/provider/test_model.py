@@ -12,7 +12,7 @@ import pytest
 from infra.local.cloud.testing import LocalCloud
 from infra.provider.retry import Pace
 from tests.provider.harness import FAST, Existing, Harness, Refused, provider_on
-from tests.provider.samples import CONTAINER, MODEL, PARENT, TOKEN, deployment
+from tests.provider.samples import CONTAINER, MODEL, NUMBER, PARENT, TOKEN, deployment
 
 
 def changed(**changes: Any) -> dict[str, Any]:
@@ -239,6 +239,23 @@ def test_an_import_agrees_with_the_program_that_made_it(provider: Harness, token
     assert answer.changes == answer.DIFF_NONE
 
 
+@pytest.mark.parametrize(
+    ("environment", "project"), [(None, NUMBER), ("local-project", "local-project"), ("elsewhere", NUMBER)]
+)
+def test_an_import_by_the_projects_number_agrees_with_the_program(
+    provider: Harness, model: Existing, monkeypatch: pytest.MonkeyPatch, environment: str | None, project: str
+) -> None:
+    if environment:
+        monkeypatch.setenv("GOOGLE_PROJECT", environment)
+    assert NUMBER in model.id
+    imported = provider.read("Model", model.id)
+    assert imported is not None
+    assert imported.inputs["project"] == project
+    answer = provider.diff("Model", imported, MODEL)
+    assert answer.changes == answer.DIFF_NONE
+    assert list(provider.diff("Model", imported, changed(project="999")).replaces) == ["project"]
+
+
 def test_an_imported_model_without_token_keeps_a_foreign_id(provider: Harness) -> None:
     body = {
         "model": {
@@ -325,7 +342,37 @@ def test_a_forced_replacement_by_itself_does_not_delete(provider: Harness, model
     assert again.id == model.id
     provider.delete("Model", model)
     assert provider.get(model.id)["name"] == model.id
-    assert any("was replaced by itself" in text for text in provider.texts("INFO"))
+    assert any("is in use again, its content is the same" in text for text in provider.texts("INFO"))
+
+
+def test_what_a_later_run_still_has_is_not_deleted(cloud: LocalCloud, model: Existing) -> None:
+    with provider_on(cloud) as up:
+        answer = up.diff("Model", model, MODEL)
+        assert answer.changes == answer.DIFF_NONE
+        up.delete("Model", model)
+        assert up.get(model.id)["name"] == model.id
+        (told,) = up.texts("INFO")
+        assert told == f"{model.id} stays: what was to be deleted is in use again, its content is the same."
+    with provider_on(cloud) as up:
+        assert list(up.diff("Model", model, changed(hfToken="hf_rotated")).replaces) == ["modelId", "hfToken"]
+        up.delete("Model", model)
+        assert cloud.http.get(f"/v1/{model.id}").status_code == 404
+
+
+def test_delete_waits_for_an_undeployment_under_way(
+    cloud: LocalCloud, provider: Harness, model: Existing
+) -> None:
+    served = provider.create("Deployment", deployment(model.id))
+    cloud.admin.timing(mode="manual")
+    with provider_on(cloud, pace=_impatient()) as destroy:
+        undeployment = destroy.meanwhile(lambda: destroy.delete("Deployment", served))
+        destroy.engine.wait_for("(undeploying")
+        deletion = destroy.meanwhile(lambda: destroy.delete("Model", model))
+        destroy.engine.wait_for("trying again")
+        destroy.finish(lambda: undeployment.done() and deletion.done())
+        undeployment.result()
+        deletion.result()
+    assert cloud.http.get(f"/v1/{model.id}").status_code == 404
 
 
 def test_delete_waits_until_an_undeployment_is_noticed(cloud: LocalCloud, model: Existing) -> None:

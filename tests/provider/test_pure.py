@@ -11,12 +11,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra import ids
+from infra.plugin import UNKNOWN
 from infra.provider import names, operations, retry, traffic
 from infra.provider.access import Access, AccessError, access
 from infra.provider.failures import ApiError
 from tests.provider.samples import Quiet
 
 LOCAL = "http://127.0.0.1:8099"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "recorded", "named", "still"),
+    [
+        ("p", "p", "123", True),
+        ("p", "123", "123", True),
+        ("123", "p", "123", True),
+        ("p", "q", "123", False),
+        ("124", "123", "123", False),
+        ("124", "p", "123", False),
+        ("124", "p", "p", True),
+        (UNKNOWN, "p", "123", False),
+        ("p", None, "123", False),
+    ],
+)
+def test_a_project_by_its_id_and_by_its_number(wanted: Any, recorded: Any, named: str, still: bool) -> None:
+    assert names.still_in_project(wanted, recorded, named) is still
 
 
 @given(st.text(max_size=80), st.dictionaries(st.text(max_size=5), st.integers()))
