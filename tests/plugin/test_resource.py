@@ -40,9 +40,11 @@ def test_a_context_without_a_urn_has_empty_names() -> None:
     assert (ctx.urn, ctx.stack, ctx.project, ctx.name, ctx.timeout) == ("", "", "", "", None)
 
 
-def test_messages_without_an_engine_go_nowhere() -> None:
+def test_messages_without_an_engine_go_nowhere(capfd: pytest.CaptureFixture[str]) -> None:
     CallContext(EngineLog()).warn("nobody hears this")
     CallContext(EngineLog("127.0.0.1:1")).warn("nobody listens there")
+
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_default_check_accepts_everything() -> None:

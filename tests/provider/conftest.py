@@ -8,7 +8,7 @@ import pytest
 
 from infra.local.cloud.testing import LocalCloud, cloud_in_thread
 from tests.provider.harness import Existing, Harness, provider_on
-from tests.provider.samples import ENDPOINT, MODEL
+from tests.provider.samples import ENDPOINT, MODEL, deployment
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +40,19 @@ def provider(cloud: LocalCloud) -> Iterator[Harness]:
 def model(provider: Harness) -> Existing:
     """An uploaded model."""
     return provider.create("Model", MODEL)
+
+
+@pytest.fixture
+def served(provider: Harness, model: Existing) -> Existing:
+    """A deployed model."""
+    return provider.create("Deployment", deployment(model.id))
+
+
+@pytest.fixture
+def manual(cloud: LocalCloud, provider: Harness, model: Existing) -> Iterator[LocalCloud]:
+    """The cloud with operations that wait to be let go on; the model is uploaded already."""
+    assert provider.cloud is cloud
+    assert model.id
+    cloud.admin.timing(mode="manual")
+    yield cloud
+    cloud.admin.timing(mode="immediate")

@@ -24,7 +24,7 @@ from infra.provider.connect import Connector
 from infra.provider.deployment import Deployment
 from infra.provider.model import Model
 from infra.provider.retry import Pace
-from tests.provider.samples import ENDPOINT
+from tests.provider.samples import CONTAINER, ENDPOINT, MODEL
 
 Json = dict[str, Any]
 
@@ -277,3 +277,9 @@ def _call(call: Callable[[], Any]) -> Any:
                 partial = provider_pb2.ErrorResourceInitFailed()
                 assert status.details[0].Unpack(partial)
         raise Refused(answer.details(), partial) from None
+
+
+def other_model(provider: Harness) -> Existing:
+    """A model with another container than the sample's."""
+    spec = {**CONTAINER, "args": [*CONTAINER["args"], "--enforce-eager"]}
+    return provider.create("Model", {**MODEL, "containerSpec": spec})

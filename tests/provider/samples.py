@@ -85,3 +85,8 @@ class Quiet:
         """Forgotten, as are the following."""
 
     error = debug = info
+
+
+L4_QUOTA = "CustomModelServingL4GPUsPerProjectPerRegion"
+DEPLOY, UNDEPLOY, MUTATE = ":deployModel", ":undeployModel", ":mutateDeployedModel"
+FULL_ENDPOINT = ENDPOINT.replace("local-project", "123456789012")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -150,15 +151,15 @@ class GcpResource(Resource):
 
     # What a type implements
 
+    @abstractmethod
     def find(
         self, ctx: Context, id: str, state: Properties, inputs: Properties
     ) -> tuple[str, Properties, Properties] | None:
         """The live resource: its id, outputs, and the inputs that the service keeps; or None."""
-        raise NotImplementedError
 
+    @abstractmethod
     def remove(self, ctx: Context, id: str, state: Properties) -> None:
         """Delete the live resource; one that is gone already is fine."""
-        raise NotImplementedError
 
     # Refresh
 
