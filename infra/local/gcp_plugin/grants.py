@@ -101,7 +101,7 @@ class Grant(GcpResource):
         outputs = self._outputs({**given, **values}, target, policy)
         return _id(target, role, member, condition), outputs, values
 
-    def delete(self, ctx: Context, id: str, state: Properties, inputs: Properties) -> None:
+    def remove(self, ctx: Context, id: str, state: Properties) -> None:
         role, member, condition = state["role"], state["member"], state.get("condition")
         target = self.target(state[self.target_property])
         try:
