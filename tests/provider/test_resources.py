@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pulumi
@@ -30,6 +32,16 @@ class Recording(pulumi.runtime.Mocks):
 
 
 COMMON: dict[str, Any] = {"project": "my-project", "location": "us-central1", "display_name": "llama"}
+
+
+@pytest.fixture
+def registered() -> Iterator[dict[str, dict[str, Any]]]:
+    """The inputs of one resource of each kind, registered on an event loop of its own; it is put away afterwards."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield register().registered
+    loop.close()
+    asyncio.set_event_loop(None)
 
 
 def register() -> Recording:
@@ -68,9 +80,11 @@ def register() -> Recording:
 
 
 @pytest.mark.parametrize("kind", [Model, Deployment, BucketDisposal])
-def test_every_input_can_be_given_and_is_named_as_the_provider_names_it(kind: Any) -> None:
+def test_every_input_can_be_given_and_is_named_as_the_provider_names_it(
+    kind: Any, registered: dict[str, dict[str, Any]]
+) -> None:
     schema = kind(Connector()).schema()
-    assert set(register().registered[kind.token]) == set(schema["inputProperties"])
+    assert set(registered[kind.token]) == set(schema["inputProperties"])
 
 
 @pytest.mark.parametrize("kind", [Model, Deployment, BucketDisposal])
