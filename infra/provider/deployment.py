@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from infra.metrics import DUTY_CYCLE, METRICS
 from infra.plugin import UNKNOWN, Check, Context, Diff, PartialFailure, Resource, ResourceError, State
 from infra.plugin.resource import Properties
 from infra.provider import projects, traffic
@@ -16,7 +17,7 @@ from infra.provider.connect import Connector
 from infra.provider.deployed import SCALING, Plan, find, fixed_of, from_api, plan_of, scaling_of
 from infra.provider.failures import ApiError, Request, classify, redact, remedy
 from infra.provider.fields import Failures, known
-from infra.provider.inputs import DEFAULT_WAIT, DEPLOYMENT, DUTY_CYCLE, LONGEST_START, PERCENTAGES
+from infra.provider.inputs import DEFAULT_WAIT, DEPLOYMENT, LONGEST_START
 from infra.provider.living import Living
 from infra.provider.names import deployed_model_name, endpoint_name, model_name, same, still_in_project
 from infra.provider.retry import Interrupted
@@ -247,7 +248,7 @@ def _check_together(news: Properties, failures: Failures) -> None:
         if name in seen:
             failures(f"{path}.metricName", f'"{name}" is there twice; keep one.')
         seen.add(name)
-        if name in PERCENTAGES and known(target) and isinstance(target, int) and target > 100:
+        if METRICS.get(name) and known(target) and isinstance(target, int) and target > 100:
             failures(f"{path}.target", f"is {target}, but this metric is a percentage; give 1 to 100.")
         if name == DUTY_CYCLE and known(machine) and accelerator is None:
             failures(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from infra.metrics import DUTY_CYCLE, METRICS
 from infra.provider.fields import Flag, Items, Record, Table, Text, Whole
 
 # google.cloud.aiplatform.v1.AcceleratorType of google-cloud-aiplatform 2.7.0; a test compares.
@@ -25,19 +26,6 @@ ACCELERATORS = (
     "TPU_V4_POD",
     "TPU_V5_LITEPOD",
 )
-
-DUTY_CYCLE = "aiplatform.googleapis.com/prediction/online/accelerator/duty_cycle"
-CPU_UTILIZATION = "aiplatform.googleapis.com/prediction/online/cpu/utilization"
-# Metrics of Google's page on autoscaling that version v1 of the API takes.
-METRICS = (
-    DUTY_CYCLE,
-    CPU_UTILIZATION,
-    "aiplatform.googleapis.com/prediction/online/request_count",
-    "prometheus.googleapis.com/vertex_dcgm_fi_dev_gpu_util",
-    "prometheus.googleapis.com/vertex_vllm_gpu_cache_usage_perc",
-    "prometheus.googleapis.com/vertex_vllm_num_requests_waiting",
-)
-PERCENTAGES = (DUTY_CYCLE, CPU_UTILIZATION, *METRICS[3:5])
 
 LONGEST_START = 7200  # seconds; Google's limit of ModelContainerSpec.deployment_timeout
 LONGEST_WAIT = 12 * 3600

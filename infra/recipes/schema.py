@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from infra.metrics import METRICS
 from infra.recipes.arguments import chat_template_names
 from infra.recipes.catalog import catalog
-from infra.recipes.stackfile import METRICS, StackFile
+from infra.recipes.stackfile import StackFile
 
 __all__ = ["PATH", "stack_schema", "text"]
 

@@ -7,7 +7,6 @@ together (machine, model, region, image) is for :mod:`infra.recipes.plan`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -20,7 +19,6 @@ from infra.recipes.yamlfile import Lines, parse_yaml, read_text
 
 __all__ = [
     "DEFAULT_IMAGE",
-    "METRICS",
     "AutoscalingMetric",
     "ContainerOptions",
     "EndpointOptions",
@@ -34,16 +32,6 @@ __all__ = [
 DEFAULT_IMAGE: Final = (
     "us-docker.pkg.dev/vertex-ai/vertex-vision-model-garden-dockers/pytorch-vllm-serve:20241001_0916_RC00"
 )
-
-METRICS: Final[Mapping[str, bool]] = {
-    # name -> whether its target is a percentage (docs: DedicatedResources, autoscaling of prediction nodes)
-    "aiplatform.googleapis.com/prediction/online/accelerator/duty_cycle": True,
-    "aiplatform.googleapis.com/prediction/online/cpu/utilization": True,
-    "aiplatform.googleapis.com/prediction/online/request_count": False,
-    "prometheus.googleapis.com/vertex_dcgm_fi_dev_gpu_util": True,
-    "prometheus.googleapis.com/vertex_vllm_gpu_cache_usage_perc": True,
-    "prometheus.googleapis.com/vertex_vllm_num_requests_waiting": False,
-}
 
 _INT32: Final = 2**31 - 1  # replica and accelerator counts, and percentages, are int32 in the API
 _Positive = Annotated[int, Field(ge=1, le=_INT32)]

@@ -11,16 +11,18 @@ from typing import Any
 
 import pytest
 
+from infra.metrics import METRICS
 from infra.plugin import UNKNOWN
 from infra.provider.bucket_disposal import BucketDisposal
 from infra.provider.connect import Connector
 from infra.provider.deployment import Deployment
-from infra.provider.inputs import ACCELERATORS, METRICS
+from infra.provider.inputs import ACCELERATORS
 from infra.provider.model import Model
 from tests.provider.samples import MODEL, Quiet, deployment
 
 NAME = "projects/p/locations/us-central1/models/m"
 DELETE = object()
+NAMES = list(METRICS)
 
 
 def changed(inputs: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -256,21 +258,21 @@ BAD_DEPLOYMENTS = [
     ),
     (
         "autoscalingMetricSpecs",
-        [{"metricName": METRICS[0]}],
+        [{"metricName": NAMES[0]}],
         "",
         "autoscalingMetricSpecs[0].target: is missing; give a whole number.",
     ),
     (
         "autoscalingMetricSpecs",
-        [{"metricName": METRICS[0], "target": 101}],
+        [{"metricName": NAMES[0], "target": 101}],
         "",
         "autoscalingMetricSpecs[0].target: is 101, but this metric is a percentage; give 1 to 100.",
     ),
     (
         "autoscalingMetricSpecs",
-        [{"metricName": METRICS[1], "target": 60}, {"metricName": METRICS[1], "target": 70}],
+        [{"metricName": NAMES[1], "target": 60}, {"metricName": NAMES[1], "target": 70}],
         "",
-        f'autoscalingMetricSpecs[1].metricName: "{METRICS[1]}" is there twice; keep one.',
+        f'autoscalingMetricSpecs[1].metricName: "{NAMES[1]}" is there twice; keep one.',
     ),
 ]
 
@@ -349,7 +351,7 @@ def test_unknown_values_pass_and_leave_the_model_id_open() -> None:
 
 def test_unknown_values_of_a_deployment_pass_and_count_as_changes() -> None:
     resource = Deployment(Connector())
-    metrics = [{"metricName": METRICS[0], "target": 60}]
+    metrics = [{"metricName": NAMES[0], "target": 60}]
     full = deployment(
         NAME, maxReplicaCount=3, autoscalingMetricSpecs=metrics, spot=False, serviceAccount="a@b.c"
     )
@@ -401,7 +403,7 @@ def test_defaults_of_a_deployment() -> None:
 
 def test_metrics_without_room_to_scale_are_warned_about() -> None:
     ctx = Quiet()
-    inputs = deployment(NAME, autoscalingMetricSpecs=[{"metricName": METRICS[0], "target": 60}])
+    inputs = deployment(NAME, autoscalingMetricSpecs=[{"metricName": NAMES[0], "target": 60}])
     assert not Deployment(Connector()).check(ctx, {}, inputs).failures
     assert ctx.warnings == [
         "autoscalingMetricSpecs has no effect while minReplicaCount and maxReplicaCount are both 1: raise "
@@ -411,7 +413,7 @@ def test_metrics_without_room_to_scale_are_warned_about() -> None:
 
 def test_a_duty_cycle_needs_an_accelerator() -> None:
     inputs = deployment(NAME, machineSpec={"machineType": "n1-standard-4"}, maxReplicaCount=2)
-    inputs["autoscalingMetricSpecs"] = [{"metricName": METRICS[0], "target": 60}]
+    inputs["autoscalingMetricSpecs"] = [{"metricName": NAMES[0], "target": 60}]
     assert failures_of(Deployment, inputs) == [
         (
             "",

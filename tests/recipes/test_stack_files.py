@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from infra.metrics import METRICS
 from infra.recipes import ServingPlan, StackFile, UnknownModel, ValueProblem, load_stack_file, plan
 from infra.recipes import schema as schema_module
 from infra.recipes.arguments import chat_template_names, container_arguments, parse_arguments
 from infra.recipes.catalog import catalog
-from infra.recipes.stackfile import METRICS, parse_stack
+from infra.recipes.stackfile import parse_stack
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "stacks").glob("*.yaml"))

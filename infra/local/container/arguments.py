@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from infra.local.container.launch import Launch
 from infra.recipes.catalog import catalog
+from infra.recipes.checks.flag_values import read_boolean, read_size
 from infra.versions import version_key
 
 
@@ -150,21 +150,17 @@ def human_readable_int_or_auto(text: str) -> int:
 
 def human_readable_int(text: str) -> int:
     """Read ``4096``, ``4k`` (thousands) or ``4K`` (1024s); argparse prints this function's name, as vLLM's."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgG])", text)
-    if match is None:
-        return int(text)
-    unit = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}[match.group(2)]
-    value = float(match.group(1)) * unit
-    if value != int(value):
-        raise ValueError(text)
-    return int(value)
+    return read_size(text)
 
 
 def _boolean(text: str) -> bool:
     """Read ``true`` or ``False``; vLLM's action raises what argparse does not catch."""
-    if text.lower() not in ("true", "false"):
-        raise ArgumentsRefused([f"ValueError: Invalid boolean value: {text}. Expected 'true' or 'false'."])
-    return text.lower() == "true"
+    try:
+        return read_boolean(text)
+    except ValueError:
+        raise ArgumentsRefused(
+            [f"ValueError: Invalid boolean value: {text}. Expected 'true' or 'false'."]
+        ) from None
 
 
 def _json(text: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Final
 
 from infra.recipes.errors import nearest
 
-__all__ = ["Wanted", "wanted"]
+__all__ = ["Wanted", "read_boolean", "read_size", "wanted"]
 
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)([kKmMgG])")
 _UNITS: Final[Mapping[str, int]] = {
@@ -70,29 +70,42 @@ def _of_numbers(choices: list[str], value: str) -> Wanted | None:
     return Wanted(f"one of {', '.join(choices)}", near[0], near)
 
 
-def _size(text: str) -> None:
+def read_size(text: str) -> int:
+    """Read ``4096``, ``4k`` (thousands) or ``4K`` (1024s).
+
+    Raises:
+        ValueError: it is none of them, or not a whole number.
+    """
     match = _SIZE.fullmatch(text)
     if match is None:
-        int(text)
-    elif not (float(match[1]) * _UNITS[match[2]]).is_integer():
+        return int(text)
+    value = float(match[1]) * _UNITS[match[2]]
+    if not value.is_integer():
         raise ValueError(text)
+    return int(value)
+
+
+def read_boolean(text: str) -> bool:
+    """Read ``true`` or ``False``, in any case.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
 
 
 def _size_or_auto(text: str) -> None:
     if text != "auto":
-        _size(text)
-
-
-def _boolean(text: str) -> None:
-    if text.lower() not in ("true", "false"):
-        raise ValueError(text)
+        read_size(text)
 
 
 _READERS: Final[Mapping[str, tuple[Callable[[str], object], str, str]]] = {
     "int": (int, "a whole number", "NUMBER"),
     "float": (float, "a number", "NUMBER"),
-    "size": (_size, "a whole number, such as 4096 or 4k", "4096"),
+    "size": (read_size, "a whole number, such as 4096 or 4k", "4096"),
     "size_or_auto": (_size_or_auto, "a whole number, such as 4096 or 4k, or auto", "4096"),
-    "bool": (_boolean, "true or false", "true"),
+    "bool": (read_boolean, "true or false", "true"),
     "json": (json.loads, "JSON", "{...}"),
 }

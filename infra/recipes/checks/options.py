@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from infra.metrics import METRICS
 from infra.recipes.arguments import LONGER_CONTEXT, MAX_BATCHED_TOKENS, SWAP_SPACE, chat_template_names
 from infra.recipes.cards import ModelCard
 from infra.recipes.catalog import MachineType
 from infra.recipes.checks.report import Report
 from infra.recipes.errors import HardwareMismatch, ValueProblem, nearest
 from infra.recipes.flags import FlagTable
-from infra.recipes.stackfile import METRICS, StackFile, is_gcs_uri
+from infra.recipes.stackfile import StackFile, is_gcs_uri
 from infra.versions import version_key
 
 __all__ = [
