@@ -111,7 +111,7 @@ def peak(model: Model, options: Options, gpu: Gpu, era: Era, run: Batch, size: i
 def _vision(model: Model, run: Batch, size: int) -> list[tuple[str, float, float]]:
     """Return the stages of Llama 3.2 Vision's encoder in V0: one largest image for every sequence, all at once."""
     vision = model.vision
-    if vision is None or not model.architecture.cross_attention_layers:
+    if vision is None or not model.architecture.kinds.cross:
         return []
     if not (vision.image_size and vision.patch_size and vision.hidden_size):
         return []

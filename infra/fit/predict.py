@@ -54,7 +54,7 @@ def predict(model: Model, gpu: Gpu, options: Options, version: str) -> Fit:
     Raises:
         ValueError: ``version`` is not a version.
     """
-    cross = bool(model.architecture.cross_attention_layers)
+    cross = bool(model.architecture.kinds.cross)
     engine = versions.engine(version, gpu.capability, vision_cross_attention=cross)
     length = options.max_model_len or model.architecture.max_position_embeddings
     account = _account(model, gpu, options, version, engine, length)

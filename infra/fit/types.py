@@ -142,9 +142,9 @@ class ArchitectureNumbers(Protocol):
     @property
     def max_position_embeddings(self) -> int: ...
     @property
-    def cross_attention_layers(self) -> int | None: ...
+    def kinds(self) -> Any: ...
     @property
-    def num_experts(self) -> int | None: ...
+    def experts(self) -> Any: ...
 
 
 @runtime_checkable
@@ -180,7 +180,7 @@ class WeightNumbers(Protocol):
 
 
 class Model(Protocol):
-    """A model card as far as memory is concerned; :class:`infra.recipes.cards.ModelCard` is one."""
+    """A model card as far as memory is concerned; :class:`infra.cards.ModelCard` is one."""
 
     @property
     def id(self) -> str: ...

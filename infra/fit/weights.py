@@ -30,7 +30,7 @@ def weights_gib(model: Model, options: Options, version: str) -> float:
     size = element_bytes(model, options, version)
     if model.weights.quantization and model.weights.bytes:
         loaded = model.weights.bytes / parallel
-    elif model.architecture.num_experts and model.weights.bytes:
+    elif model.architecture.experts and model.weights.bytes:
         # Expert shapes are not in the card: the checkpoint's own size, shared out.
         loaded = model.weights.bytes * size / 2 / parallel
     else:

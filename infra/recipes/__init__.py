@@ -7,8 +7,8 @@ does no network I/O, reads only the stack file and ``infra/catalog``. Whether a 
 
 from __future__ import annotations
 
+from infra.cards import Architecture, ModelCard, RecommendedRecipe, Vision, Weights
 from infra.recipes.arguments import container_arguments
-from infra.recipes.cards import Architecture, ModelCard, RecommendedRecipe, Vision, Weights
 from infra.recipes.catalog import (
     Accelerator,
     Catalog,

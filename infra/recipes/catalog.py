@@ -17,7 +17,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from infra.recipes.cards import ModelCard
+from infra.cards import ModelCard
 from infra.recipes.errors import StackError, UnknownMachine, UnknownModel, nearest
 from infra.recipes.flags import FlagTable, FlagTables, ForkFlag
 from infra.recipes.prices import Price, price_of

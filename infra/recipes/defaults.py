@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from infra.recipes.cards import ModelCard, RecommendedRecipe
+from infra.cards import ModelCard, RecommendedRecipe
 from infra.recipes.catalog import catalog
 from infra.recipes.errors import UnknownModel, nearest
 from infra.recipes.yamlfile import Lines

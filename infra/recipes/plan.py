@@ -8,8 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from infra.cards import ModelCard
 from infra.recipes.arguments import container_arguments
-from infra.recipes.cards import ModelCard
 from infra.recipes.catalog import Accelerator, MachineType, QuotaUse, catalog
 from infra.recipes.checks import Report, check
 from infra.recipes.errors import PlanError, raise_problems, show_file

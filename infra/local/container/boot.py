@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+from infra.cards import ModelCard
 from infra.fit import Fit, Gpu, predict
 from infra.fit import Options as FitOptions
 from infra.local.container import checks, failures, lines
@@ -19,7 +20,6 @@ from infra.local.container.hardware import container_gpu
 from infra.local.container.hub import ModelUnavailable, find_model
 from infra.local.container.images import vllm_version
 from infra.local.container.launch import Launch, LaunchFailed, plan_launch
-from infra.recipes.cards import ModelCard
 
 EXITED: Final = "Model server exited unexpectedly."
 NEVER_READY: Final = (

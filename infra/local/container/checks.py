@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from infra.cards import ModelCard
 from infra.fit import Gpu
 from infra.local.container.arguments import Options
 from infra.local.container.contract import ContainerRequest
 from infra.local.container.lines import Log
-from infra.recipes.cards import ModelCard
 from infra.recipes.catalog import catalog
 
 _RANKS_OLD: Final = (8, 16, 32, 64)

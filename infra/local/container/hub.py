@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from infra.cards import ModelCard
 from infra.local.container.contract import ObjectReader
-from infra.recipes.cards import ModelCard
 from infra.recipes.catalog import catalog
 from infra.recipes.errors import UnknownModel
 

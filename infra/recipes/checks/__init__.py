@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from infra.cards import ModelCard
 from infra.recipes.arguments import MODEL_TYPE
-from infra.recipes.cards import ModelCard
 from infra.recipes.catalog import MachineType, catalog
 from infra.recipes.checks.extra_args import check_extra_args
 from infra.recipes.checks.fork_flags import check_fork_flag

@@ -6,8 +6,8 @@ import difflib
 import re
 from typing import Final
 
+from infra.cards import ModelCard
 from infra.recipes.arguments import KEY_OF_FLAG, MAX_BATCHED_TOKENS, QUANTIZATION
-from infra.recipes.cards import ModelCard
 from infra.recipes.catalog import ContainerImage, catalog
 from infra.recipes.checks.flag_values import wanted
 from infra.recipes.checks.fork_flags import check_fork_flag

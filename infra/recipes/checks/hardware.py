@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from infra.recipes.cards import ModelCard
+from infra.cards import ModelCard
 from infra.recipes.catalog import MachineType, catalog
 from infra.recipes.checks.report import Report
 from infra.recipes.errors import HardwareMismatch, UnknownMachine, UnknownRegion, ValueProblem, nearest

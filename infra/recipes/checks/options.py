@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from infra.cards import ModelCard
 from infra.metrics import METRICS
 from infra.recipes.arguments import LONGER_CONTEXT, MAX_BATCHED_TOKENS, SWAP_SPACE, chat_template_names
-from infra.recipes.cards import ModelCard
 from infra.recipes.catalog import MachineType
 from infra.recipes.checks.report import Report
 from infra.recipes.errors import HardwareMismatch, ValueProblem, nearest

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from infra.recipes.cards import ModelCard
+from infra.cards import ModelCard
 
 # The CPU attention kernels of vLLM 0.32 take head sizes from 32 up.
 _HEAD_DIM: Final = 32
