@@ -1,0 +1,1 @@
+"""The command ``vertex-vllm``: one module a command; ``app`` puts them together."""
