@@ -55,7 +55,7 @@ def test_doubtful_rows_and_rows_without_either_figure_are_left_out() -> None:
 def test_weights_are_compared_in_percent() -> None:
     rows = [row("a", weights_gib_per_gpu="10"), row("b", {"all": "why"}, weights_gib_per_gpu="10")]
     said = {id: Prediction(weights=10.1) for id in "ab"}
-    assert measures.weight_errors(rows, said).values == (pytest.approx(1.0),)
+    assert measures.weight_errors(rows, said).values == pytest.approx((1.0,))
 
 
 def test_bytes_a_token_and_tokens_are_compared_in_percent() -> None:
@@ -63,9 +63,9 @@ def test_bytes_a_token_and_tokens_are_compared_in_percent() -> None:
     measured = row("a", kv_gib="10", kv_tokens=str(tokens))
     right = {"a": Prediction(kv=20.0, kv_tokens=2 * tokens)}
     half = {"a": Prediction(kv=20.0, kv_tokens=4 * tokens)}
-    assert measures.token_errors([measured], right).values == (pytest.approx(0.0, abs=0.01),)
-    assert measures.token_errors([measured], half).values == (pytest.approx(-50.0, abs=0.01),)
-    assert measures.count_errors([measured], right).values == (pytest.approx(100.0),)
+    assert measures.token_errors([measured], right).values == pytest.approx((0.0,), abs=0.01)
+    assert measures.token_errors([measured], half).values == pytest.approx((-50.0,), abs=0.01)
+    assert measures.count_errors([measured], right).values == pytest.approx((100.0,))
     blocks = row("b", gpu_blocks="100", block_size="16")
     assert measures.count_errors([blocks], {"b": Prediction(kv_tokens=1600)}).values == (0.0,)
 
@@ -113,9 +113,9 @@ def test_targets_without_rows_are_not_met() -> None:
 
 
 def test_targets_of_perfect_predictions_are_met_and_of_bad_ones_are_not() -> None:
-    cells = {"weights_gib_per_gpu": "15", "kv_gib": "50", "kv_tokens": str(50 * GIB // 131072)}
-    rows = [row("a", **cells), row("b", outcome="oom")]
     tokens = 50 * GIB // 131072
+    measured = row("a", weights_gib_per_gpu="15", kv_gib="50", kv_tokens=str(tokens))
+    rows = [measured, row("b", outcome="oom")]
     right = Prediction(15.0, 50.0, 49.0, 51.0, tokens, "ok")
     good = {"a": right, "b": Prediction(outcome="oom")}
     assert all(target.met for target in measures.targets(rows, good))

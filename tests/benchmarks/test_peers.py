@@ -24,7 +24,7 @@ from benchmarks.accuracy.rows import load
 # Sizes of the safetensors files, GiB: KAITO's catalogue (model_catalog.yaml), the repositories for the others.
 LLAMA_8B = Case(14.957, 80, 79.18, 0.9, 1, 1, 16000, 32, 32, 8, 128, None, None, "LlamaForCausalLM", False)
 LLAMA_70B = replace(LLAMA_8B, weights=131.42, tp=2, layers=80, heads=64, max_model_len=131072)
-ON_NVL = {"sticker": 94, "total": 93.58, "utilization": 0.84}
+LLAMA_70B_NVL = replace(LLAMA_70B, sticker=94, total=93.58, utilization=0.84)
 QWEN3_06B = replace(LLAMA_8B, weights=1.40, layers=28, heads=16, architecture="Qwen3ForCausalLM")
 QWEN3_32B = replace(QWEN3_06B, weights=61.02, layers=64, heads=64)
 QWEN3_8B_A10 = replace(
@@ -48,7 +48,7 @@ DEEPSEEK_R1 = Case(
         (QWEN3_06B, 68.20, 64.85, 65.32, 64.86),
         (QWEN3_32B, 4.35, 5.23, 4.66, 5.24),
         (replace(QWEN3_32B, tp=2), 37.02, 38.09, 35.40, 35.75),
-        (replace(LLAMA_70B, **ON_NVL), 6.28, 10.25, 7.02, 7.90),
+        (LLAMA_70B_NVL, 6.28, 10.25, 7.02, 7.90),
         (MISTRAL_SMALL, 25.79, 28.62, 25.56, 25.49),
         (DEEPSEEK_R1, 21.97, 26.02, 19.39, 21.43),
         (QWEN3_8B_A10, 1.52, 0.00, 0.31, 2.63),
@@ -85,8 +85,8 @@ QWEN25_72B = replace(
         (LLAMA_70B_FP8, False, True, False, False, False),
         (replace(QWEN3_32B, max_model_len=32000), True, True, False, False, False),
         (QWEN3_32B, True, True, False, True, True),
-        (replace(LLAMA_70B, **ON_NVL), True, True, False, False, False),
-        (replace(LLAMA_70B, **ON_NVL, max_model_len=49152), True, True, False, False, True),
+        (LLAMA_70B_NVL, True, True, False, False, False),
+        (replace(LLAMA_70B_NVL, max_model_len=49152), True, True, False, False, True),
         (replace(QWEN3_8B_A10, max_model_len=40960), True, True, False, False, False),
         (replace(QWEN3_8B_A10, max_model_len=16384), True, True, False, False, False),
         (replace(LLAMA_8B, utilization=0.95, max_model_len=32768), True, True, True, True, True),
