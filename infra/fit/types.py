@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Final
 
 GIB: Final = 2**30
 MIB: Final = 2**20
@@ -25,15 +25,18 @@ class Gpu:
 
     @property
     def hopper_or_later(self) -> bool:
-        """Whether cuBLAS takes its larger workspace (32 MiB instead of 8.1 MiB)."""
-        return self.capability >= 9.0
+        """Whether cuBLAS takes its larger workspace (32 MiB instead of 8.1 MiB): data-centre Hopper and Blackwell."""
+        return 9.0 <= self.capability < 12.0
 
 
 @dataclass(frozen=True)
 class Options:
     """The vLLM options that memory depends on; ``None`` means vLLM's own default.
 
-    Lengths in tokens; ``max_num_seqs`` in requests; ``dtype`` as vLLM's flag.
+    Lengths in tokens; ``max_num_seqs`` in requests; ``dtype`` and ``quantization`` as vLLM's flags. ``usage`` is who
+    starts vLLM, which decides its defaults: ``openai`` (``vllm serve``), ``api_server`` (the plain server, which the
+    Vertex images run) or ``llm`` (the Python class). ``images_per_prompt`` is the limit of images of one request.
+    ``flashinfer`` says that the image carries FlashInfer and samples with it.
     """
 
     max_model_len: int | None = None
@@ -43,13 +46,21 @@ class Options:
     tensor_parallel_size: int = 1
     pipeline_parallel_size: int = 1
     dtype: str = "auto"
+    quantization: str | None = None
     kv_cache_dtype: str = "auto"
     enforce_eager: bool = False
     enable_lora: bool = False
     max_loras: int = 1
     max_lora_rank: int = 16
     enable_chunked_prefill: bool | None = None
-    block_size: int = 16
+    enable_prefix_caching: bool | None = None
+    block_size: int | None = None
+    images_per_prompt: int = 1
+    disable_hybrid_kv_cache_manager: bool = False
+    kv_cache_memory_bytes: int | None = None
+    cpu_offload_gb: float = 0.0
+    flashinfer: bool = False
+    engine: str | None = None
     usage: str = "api_server"
 
 
@@ -73,120 +84,111 @@ class OutOfMemory:
 
 
 @dataclass(frozen=True)
+class Term:
+    """One part of a GPU's memory, in GiB, with what it is made of.
+
+    ``low`` and ``high`` are the ends of a 90 % interval. ``formula`` is in vLLM's words, ``numbers`` are its symbols
+    with their values, ``source`` says where the formula or the constant was read or measured. ``charged`` is False for
+    memory that is used but does not lower the KV cache (CUDA graphs before vLLM 0.20, say).
+    """
+
+    name: str
+    gib: float
+    low: float
+    high: float
+    formula: str
+    numbers: tuple[tuple[str, str], ...]
+    source: str
+    charged: bool = True
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest values that start, everything else unchanged; 0 when none does.
+
+    ``max_num_seqs`` is looked for up to the larger of 1024 and the value at hand.
+    """
+
+    max_model_len: int
+    max_num_seqs: int
+
+
+@dataclass(frozen=True)
 class Fit:
     """One GPU's memory at start-up, and what it means.
 
-    ``kv_cache`` is what is left for the cache (negative when nothing is); ``kv_tokens`` whole blocks of it;
-    ``estimated_max_len`` the longest ``max_model_len`` that would start with everything else unchanged (0 when none
-    would); ``max_concurrency`` how many requests of full length fit at once. ``version`` is the vLLM version meant,
-    ``engine`` V0 or V1.
+    ``kv_cache`` is what is left for the cache (negative when nothing is), ``kv_low`` and ``kv_high`` its 90 % interval;
+    ``kv_tokens`` the tokens that vLLM would print. With pipeline stages it is the
+    least of them that counts; ``kv_first_stage`` is what the first one's log says. ``kv_needed`` is what one request of ``max_model_len`` tokens takes,
+    ``kv_bytes_per_token`` that by token: exact where every layer keeps every token. ``estimated_max_len`` is the
+    longest ``max_model_len`` that would start with everything else unchanged (0 when none would); ``max_concurrency``
+    how many requests of full length fit at once. ``version`` is the vLLM version meant, ``engine`` V0 or V1,
+    ``runner`` the model runner (V0, V1, V2). ``outcome`` is the verdict at the point, ``outcome_low`` at the low end of
+    the interval. ``notes`` say where the data are thin.
     """
 
     outcome: Outcome
+    outcome_low: Outcome
     version: str
     engine: str
+    runner: str
     total: float
     budget: float
-    weights: float
-    activation: float
-    non_torch: float
-    graphs: float
+    terms: tuple[Term, ...]
     kv_cache: float
-    kv_bytes_per_token: int
+    kv_low: float
+    kv_high: float
+    kv_first_stage: float
+    kv_needed: float
+    kv_bytes_per_token: float
     kv_tokens: int
+    num_blocks: int
     block_size: int
     max_model_len: int
     max_num_seqs: int
+    max_num_batched_tokens: int
+    max_concurrency: float
     estimated_max_len: int
     oom: OutOfMemory | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Whether the server starts."""
         return self.outcome is Outcome.OK
 
-    @property
-    def max_concurrency(self) -> float:
-        """Requests of ``max_model_len`` tokens that the cache holds at once."""
-        return self.kv_tokens / self.max_model_len
+    def term(self, name: str) -> Term:
+        """The term of this name: ``weights``, ``activation``, ``non_torch`` or ``graphs``.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for term in self.terms:
+            if term.name == name:
+                return term
+        raise KeyError(name)
 
     @property
-    def kv_needed(self) -> float:
-        """GiB of cache that one request of ``max_model_len`` tokens takes."""
-        blocks = -(-self.max_model_len // self.block_size)
-        return blocks * self.block_size * self.kv_bytes_per_token / GIB
-
-
-@runtime_checkable
-class ArchitectureNumbers(Protocol):
-    """The numbers of ``config.json`` that memory depends on."""
+    def weights(self) -> float:
+        """GiB of the weights."""
+        return self.term("weights").gib
 
     @property
-    def name(self) -> str: ...
-    @property
-    def num_hidden_layers(self) -> int: ...
-    @property
-    def hidden_size(self) -> int: ...
-    @property
-    def intermediate_size(self) -> int | None: ...
-    @property
-    def num_attention_heads(self) -> int: ...
-    @property
-    def num_key_value_heads(self) -> int: ...
-    @property
-    def head_dim(self) -> int: ...
-    @property
-    def vocab_size(self) -> int: ...
-    @property
-    def tie_word_embeddings(self) -> bool: ...
-    @property
-    def max_position_embeddings(self) -> int: ...
-    @property
-    def kinds(self) -> Any: ...
-    @property
-    def experts(self) -> Any: ...
-
-
-@runtime_checkable
-class VisionNumbers(Protocol):
-    """The image encoder's numbers."""
+    def activation(self) -> float:
+        """GiB of the start-up run's peak."""
+        return self.term("activation").gib
 
     @property
-    def hidden_size(self) -> int | None: ...
-    @property
-    def intermediate_size(self) -> int | None: ...
-    @property
-    def image_size(self) -> int | None: ...
-    @property
-    def patch_size(self) -> int | None: ...
-    @property
-    def max_num_tiles(self) -> int | None: ...
-    @property
-    def parameters(self) -> int | None: ...
-
-
-@runtime_checkable
-class WeightNumbers(Protocol):
-    """The checkpoint's size."""
+    def non_torch(self) -> float:
+        """GiB outside torch that vLLM charges."""
+        return self.term("non_torch").gib
 
     @property
-    def parameters(self) -> int | None: ...
-    @property
-    def bytes(self) -> int | None: ...
-    @property
-    def dtype(self) -> Any: ...
-    @property
-    def quantization(self) -> str | None: ...
-
-
-class Model(Protocol):
-    """A model card as far as memory is concerned; :class:`infra.cards.ModelCard` is one."""
+    def graphs(self) -> float:
+        """GiB of CUDA graphs, charged or not."""
+        return self.term("graphs").gib
 
     @property
-    def id(self) -> str: ...
-    @property
-    def architecture(self) -> ArchitectureNumbers: ...
-    @property
-    def vision(self) -> VisionNumbers | None: ...
-    @property
-    def weights(self) -> WeightNumbers: ...
+    def dominating(self) -> Term:
+        """The largest of the terms that the KV cache has to leave room for."""
+        return max((term for term in self.terms if term.charged), key=lambda term: term.gib)

@@ -1,0 +1,66 @@
+"""GPUs by the names that people write in logs and tables, such as ``RTX 3090 24GB``."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import re
+from pathlib import Path
+from typing import Final
+
+from infra.fit import Gpu
+
+_TABLE: Final = Path(__file__).resolve().parents[1] / "catalog" / "other_gpus.csv"
+_STICKER: Final = re.compile(r"(\d+(?:\.\d+)?) ?(GiB|GB)", re.IGNORECASE)
+# torch's total over the advertised memory: 0.91 (T4) to 0.99 (H100) in published logs.
+_USABLE: Final = 0.97
+# A card whose name says nothing: capability and multiprocessors of an A10-like one.
+_OTHER: Final = (8.6, 82)
+
+
+@functools.lru_cache(maxsize=1)
+def _table() -> tuple[tuple[str, Gpu], ...]:
+    with _TABLE.open(encoding="utf-8", newline="") as file:
+        return tuple(
+            (
+                row["name"].lower(),
+                Gpu(
+                    row["name"],
+                    float(row["usable_gib"]),
+                    float(row["compute_capability"]),
+                    int(row["multiprocessors"]),
+                ),
+            )
+            for row in csv.DictReader(file)
+        )
+
+
+def gpu_named(name: str, total: float | None) -> tuple[Gpu | None, bool]:
+    """Return the GPU that a name means, and whether its total is known rather than taken from the sticker.
+
+    Args:
+        name: as written, ``A100 40GB`` or ``24GB class (21.99 GiB)``; may be empty.
+        total: GiB that torch reported, None when it is not said.
+    """
+    text = name.lower()
+    found = next((gpu for key, gpu in _table() if _in(key, text)), None)
+    if found is not None:
+        # A whole number is the sticker's, not what torch reports.
+        measured = total is not None and abs(total - round(total)) > 1e-6
+        size = total if total is not None and measured else found.total
+        return Gpu(name, size, found.capability, found.multiprocessors), True
+    if total is None:
+        sticker = _STICKER.search(name)
+        if sticker is None:
+            return None, False
+        size = float(sticker[1])
+        total = size if sticker[2].lower() == "gib" else size * _USABLE
+        return Gpu(name, total, *_OTHER), False
+    big = total > 70
+    capability, units = ((9.0, 132) if total < 100 or total > 130 else (9.0, 132)) if big else _OTHER
+    return Gpu(name, total, capability, units), True
+
+
+def _in(key: str, text: str) -> bool:
+    """Whether all words of a key stand in a text, each as a whole word."""
+    return all(re.search(rf"(?<![\w]){re.escape(word)}(?![\w])", text) for word in key.split())

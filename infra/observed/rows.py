@@ -1,0 +1,376 @@
+"""One observed start-up as a row of text, and what the arithmetic says of it.
+
+The columns are those of ``benchmarks/data/fit_truth.csv`` and ``benchmarks/data/model_arch.csv``, which its README
+names. Observed columns (weights, activation, cache, tokens, outcome ...) are never read.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import yaml
+from pydantic import ValidationError
+
+from infra.cards import Architecture, LayerKinds, ModelCard, Vision, Weights
+from infra.fit import Fit, Gpu, Options, Outcome, predict
+from infra.fit.accounting import Constants
+from infra.observed.gpus import gpu_named
+from infra.recipes import catalog
+from infra.versions import version_key
+
+# Versions that stand for all where a row names none: V0, V1 with the sorting sampler, V1 with the filter.
+_ANY_VERSION: Final = ("0.6.6", "0.11.0", "0.19.0")
+_NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?")
+_UNGATED: Final = frozenset({"Starcoder2ForCausalLM", "OPTForCausalLM", "PhiForCausalLM", "FalconForCausalLM",
+    "GPTNeoXForCausalLM", "GPT2LMHeadModel", "BloomForCausalLM", "MPTForCausalLM", "GPTBigCodeForCausalLM",
+    "NemotronHForCausalLM", "NemotronForCausalLM", "MptForCausalLM"})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RowPrediction:
+    """What is predicted for one row; None where an input that it needs is unknown. GiB on one GPU, tokens."""
+
+    id: str
+    weights_gib_per_gpu: float | None = None
+    activation_gib: float | None = None
+    non_torch_gib: float | None = None
+    kv_gib: float | None = None
+    kv_gib_low: float | None = None
+    kv_gib_high: float | None = None
+    kv_tokens: int | None = None
+    estimated_max_len: int | None = None
+    outcome: str | None = None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A row as the arithmetic takes it; ``versions`` are several where the row names none."""
+
+    card: ModelCard
+    gpu: Gpu | None
+    options: Options
+    versions: tuple[str, ...]
+    total_known: bool
+
+
+def predict_row(
+    row: Mapping[str, str], arch: Mapping[str, str] | None, constants: Constants | None = None
+) -> RowPrediction:
+    """Predict one row.
+
+    Args:
+        row: the row, by column.
+        arch: the model's row of the architecture table; None when it has none.
+        constants: other constants than the catalogue's; for the calibration.
+
+    Raises:
+        ValueError: a value is not of its kind; the text names column and value.
+    """
+    name = row.get("id") or ""
+    observed = read_row(row, arch)
+    if observed is None:
+        return RowPrediction(name)
+    gpu = observed.gpu or Gpu("unknown", 80.0, 9.0, 132)
+    fits = [
+        predict(observed.card, gpu, observed.options, version, constants) for version in observed.versions
+    ]
+    fit = sorted(fits, key=lambda one: one.kv_cache)[len(fits) // 2]
+    weights = round(fit.weights, 4)
+    if observed.gpu is None:
+        return RowPrediction(name, weights)
+    return RowPrediction(
+        name,
+        weights,
+        round(fit.activation, 4),
+        round(fit.non_torch, 4),
+        round(fit.kv_first_stage, 4),
+        round(min(one.kv_low - one.kv_cache + one.kv_first_stage for one in fits), 4),
+        round(max(one.kv_high - one.kv_cache + one.kv_first_stage for one in fits), 4),
+        fit.kv_tokens,
+        fit.estimated_max_len,
+        outcome_word(fit),
+    )
+
+
+def outcome_word(fit: Fit) -> str:
+    """The verdict in the table's words: ``ok``, ``kv_too_small`` or ``oom``."""
+    if fit.outcome is Outcome.OK:
+        return "ok"
+    return "oom" if fit.outcome is Outcome.OUT_OF_MEMORY else "kv_too_small"
+
+
+def read_row(row: Mapping[str, str], arch: Mapping[str, str] | None) -> Observed | None:
+    """Read a row; None when the model's architecture is not known.
+
+    Raises:
+        ValueError: a value is not of its kind; the text names column and value.
+    """
+    args = row.get("other_args") or ""
+    card = card_of(row, arch)
+    if card is None:
+        return None
+    gpu, known = gpu_named(row.get("gpu") or "", _float(row, "gpu_mem_gib"))
+    versions, engine = _versions(row, args)
+    method = method_of(row)
+    options = Options(
+        max_model_len=_whole(row, "max_model_len"),
+        max_num_seqs=_whole(row, "max_num_seqs"),
+        max_num_batched_tokens=_arg(args, "max_num_batched_tokens"),
+        gpu_memory_utilization=_float(row, "gpu_memory_utilization"),
+        tensor_parallel_size=_whole(row, "tp") or 1,
+        pipeline_parallel_size=_whole(row, "pp") or 1,
+        dtype=(row.get("dtype") or "auto").strip() or "auto",
+        quantization=None if method == card.weights.quantization else method,
+        kv_cache_dtype=(row.get("kv_cache_dtype") or "auto").strip() or "auto",
+        enforce_eager=(row.get("enforce_eager") or "").strip().lower() == "true",
+        enable_lora=(row.get("enable_lora") or "").strip().lower() == "true",
+        max_loras=_arg(args, "max_loras") or 1,
+        max_lora_rank=_arg(args, "max_lora_rank") or 16,
+        enable_chunked_prefill=_chunked(args),
+        enable_prefix_caching=None if "enable_prefix_caching=False" not in args else False,
+        block_size=_whole(row, "block_size") if "block_size=" in args else None,
+        images_per_prompt=_arg(args, "image") or 1,
+        kv_cache_memory_bytes=_cache_bytes(args),
+        cpu_offload_gb=float(_arg(args, "cpu_offload_gb") or 0),
+        engine=engine,
+        usage="llm" if "LLM()" in args else "openai",
+    )
+    return Observed(card, gpu, options, versions, known)
+
+
+def _number(text: str | None) -> float | None:
+    match = _NUMBER.search((text or "").replace(",", ""))
+    return float(match[0]) if match else None
+
+
+def _float(row: Mapping[str, str], column: str) -> float | None:
+    text = (row.get(column) or "").strip()
+    if not text:
+        return None
+    number = _number(text)
+    if number is None and not re.search(r"[a-z]", text, re.IGNORECASE):
+        raise ValueError(f"{column}: {text!r} is not a number")
+    return number
+
+
+def _whole(row: Mapping[str, str], column: str) -> int | None:
+    number = _float(row, column)
+    return None if number is None or number <= 0 else int(number)
+
+
+def _arg(args: str, name: str) -> int | None:
+    match = re.search(rf"(?<![\w-]){name}[=: ]+(\d+)", args)
+    return int(match[1]) if match else None
+
+
+def _chunked(args: str) -> bool | None:
+    if re.search(r"chunked prefill off|enable_chunked_prefill=False", args):
+        return False
+    if re.search(r"enable-chunked-prefill|enable_chunked_prefill(=True)?", args):
+        return True
+    return None
+
+
+def _cache_bytes(args: str) -> int | None:
+    match = re.search(r"kv_cache_memory_bytes ?= ?([\d.]+) GiB", args)
+    return int(float(match[1]) * 2**30) if match else None
+
+
+def _versions(row: Mapping[str, str], args: str) -> tuple[tuple[str, ...], str | None]:
+    """Return the vLLM versions that a row may mean, and the engine where it says which."""
+    text = (row.get("vllm_version") or "").strip()
+    said = f"{text} {args}"
+    engine = "V0" if re.search(r"\bV0\b|VLLM_USE_V1=0", said) else None
+    if re.search(r"\(V1\)|VLLM_USE_V1(=1|\b(?!=))|; V1\b|^V1\b", said):
+        engine = "V1"
+    match = re.search(r"(\d+\.\d+)(\.\d+|\.x)?(\.post\d+)?", text)
+    if match is None:
+        match = re.search(r"(?:V0|V1|vLLM|vllm)[ (]+(0\.\d+)(\.\d+|\.x)?(\.post\d+)?", args)
+    if match is not None:
+        version = match[1] + (match[2] or ".0").replace(".x", ".0") + (match[3] or "")
+        if engine == "V0" and version_key(version) >= version_key("0.11.0"):
+            engine = None
+        return (version,), engine
+    if engine == "V0":
+        return ("0.6.6",), engine
+    return _ANY_VERSION, None
+
+
+def method_of(row: Mapping[str, str]) -> str | None:
+    """The quantization method: the column's, else what the model's name says; None for 16 bits."""
+    method = (row.get("quantization") or "").strip()
+    if method:
+        return method
+    found = re.search(
+        r"(w8a8|w8a16|w4a16|awq|gptq|fp8|int8|int4|bnb-4bit|mxfp4|nvfp4|autoround)",
+        row.get("model_id") or "",
+        re.I,
+    )
+    if found is None:
+        return None
+    word = found[1].lower()
+    return {"w8a8": "compressed-tensors", "w8a16": "compressed-tensors", "w4a16": "compressed-tensors",
+            "int8": "gptq", "int4": "gptq", "autoround": "gptq", "bnb-4bit": "bitsandbytes"}.get(word, word)  # fmt: skip
+
+
+def bits_of(name: str, method: str | None) -> int | None:
+    """Bits of a quantised weight, by the words in the model's name and the method; None when they say nothing."""
+    if method is None:
+        return None
+    text = f"{name} {method}".lower()
+    if re.search(r"w4a16|int4|4-?bit|awq|nvfp4|mxfp4|autoround", text) and not re.search(
+        r"int8|8-?bit", text
+    ):
+        return 4
+    if re.search(r"w8a|int8|fp8|8-?bit", text):
+        return 8
+    if "2bit" in text:
+        return 2
+    return 4 if "gptq" in text or "bitsandbytes" in text else None
+
+
+# Cards
+
+
+def card_of(row: Mapping[str, str], arch: Mapping[str, str] | None) -> ModelCard | None:
+    """Return the model of a row: the catalogue's card, else one of the same shape, else one made from the numbers.
+
+    A fine-tune has its base's shape, so a card with the same architecture, layers, widths and heads tells what the
+    table's columns leave out (kinds of layers, latent attention, experts).
+    """
+    name = (row.get("model_id") or "").strip()
+    if name in catalog().models():
+        return catalog().model(name)
+    if arch is None or not (arch.get("architecture") or "").strip():
+        return None
+    shape = _shape(arch)
+    method = method_of(row)
+    sibling = _siblings().get(shape)
+    size = _number(arch.get("weight_bytes_gib"))
+    if sibling is not None:
+        weights = sibling.weights
+        if method != weights.quantization:
+            weights = Weights(
+                parameters=sibling.weights.parameters,
+                bytes=int(size * 2**30) if size and method else None,
+                dtype="bfloat16",
+                quantization=method,
+                quantization_bits=bits_of(name, method),
+            )
+        return sibling.model_copy(update={"id": name, "weights": weights})
+    return _made(name, arch, method, size)
+
+
+def _shape(arch: Mapping[str, Any]) -> tuple[Any, ...]:
+    columns = ("num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads", "vocab_size")
+    return (
+        str(arch.get("architecture")).strip(),
+        *(int(_number(str(arch.get(c) or "")) or 0) for c in columns),
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _siblings() -> dict[tuple[Any, ...], ModelCard]:
+    """One card for every shape of the catalogue; unquantised ones first."""
+    found: dict[tuple[Any, ...], ModelCard] = {}
+    books = catalog()
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    for name in books.models():
+        raw = yaml.load(books.model_path(name).read_text(encoding="utf-8"), loader)
+        try:
+            card = ModelCard.model_validate(raw)
+        except ValidationError:
+            continue
+        arch = card.architecture
+        key = (
+            arch.name,
+            arch.num_hidden_layers,
+            arch.hidden_size,
+            arch.num_attention_heads,
+            arch.num_key_value_heads,
+            arch.vocab_size,
+        )
+        if key not in found or (
+            card.weights.quantization is None and found[key].weights.quantization is not None
+        ):
+            found[key] = card
+    return found
+
+
+def _made(name: str, arch: Mapping[str, str], method: str | None, size: float | None) -> ModelCard | None:
+    """Make a card from the architecture table's columns alone; None when a needed number is missing."""
+    needed = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
+    numbers = {column: _number(arch.get(column)) for column in (*needed, "num_key_value_heads", "head_dim")}
+    if any(not numbers[column] for column in needed):
+        return None
+    layers, hidden, heads, vocabulary = (int(numbers[column] or 0) for column in needed)
+    kv_heads = int(numbers["num_key_value_heads"] or heads)
+    width = int(numbers["head_dim"] or hidden // heads)
+    window = (arch.get("sliding_window") or "").strip()
+    kinds = _kinds(window, layers)
+    tokens = _number(window)
+    parameters = _number(arch.get("params_billion"))
+    vision = _number(arch.get("vision_params"))
+    architecture = arch["architecture"].strip()
+    try:
+        return ModelCard(
+            id=name,
+            family=architecture,
+            gated=False,
+            chat_template=True,
+            modalities=("text", "image") if vision else ("text",),
+            architecture=Architecture(
+                name=architecture,
+                num_hidden_layers=layers,
+                hidden_size=hidden,
+                intermediate_size=int(_number(arch.get("intermediate_size")) or 4 * hidden),
+                gated_mlp=architecture not in _UNGATED,
+                num_attention_heads=heads,
+                num_key_value_heads=kv_heads,
+                head_dim=width,
+                vocab_size=vocabulary,
+                tie_word_embeddings=(arch.get("tie_word_embeddings") or "").strip().lower() == "true",
+                max_position_embeddings=int(_number(arch.get("max_position_embeddings")) or 32768),
+                sliding_window=int(tokens) if kinds is not None and tokens else None,
+                layer_kinds=kinds,
+            ),
+            vision=Vision(parameters=int(vision * 10**9)) if vision else None,
+            weights=Weights(
+                parameters=int(parameters * 10**9) if parameters else None,
+                bytes=int(size * 2**30) if size and method else None,
+                dtype="bfloat16",
+                quantization=method,
+                quantization_bits=bits_of(name, method),
+            ),
+            sources={"architecture": arch.get("source") or "the architecture table"},
+        )
+    except ValidationError as error:
+        raise ValueError(
+            f"{name}: the architecture row holds no possible model: {error.errors()[0]['msg']}"
+        ) from error
+
+
+def _kinds(window: str, layers: int) -> LayerKinds | None:
+    """Read ``4096``, ``4096 (every 2nd layer)`` or ``512 (5 of 6 layers)``."""
+    if not window:
+        return None
+    some = re.search(r"(\d+) of (\d+) layers", window)
+    every = re.search(r"every (\d+)(?:st|nd|rd|th) layer", window)
+    if some:
+        sliding = layers - -(-layers // int(some[2])) * (int(some[2]) - int(some[1]))
+        full = layers // int(some[2]) * (int(some[2]) - int(some[1]))
+        sliding = layers - full
+    elif every:
+        sliding = layers // int(every[1])
+    else:
+        sliding = layers
+    return LayerKinds(full=layers - sliding, sliding=sliding)
+
+
+def with_version(observed: Observed, version: str) -> Observed:
+    """The same start-up with another version of vLLM."""
+    return replace(observed, versions=(version,))
