@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from infra.cli import models_add
+from infra.cli import explain, fit, models_add, models_list
 
 __all__ = ["app"]
 
@@ -15,8 +15,14 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # a local may hold a token
 )
 
-models = typer.Typer(help="The catalogue of models.", no_args_is_help=True)
+app.command("explain")(explain.explain)
+app.command("fit")(fit.fit)
+
+models = typer.Typer()
 app.add_typer(models, name="models")
+models.callback(invoke_without_command=True)(models_list.models_callback)
+models.command("list")(models_list.list_models)
+models.command("show")(models_list.show)
 models.command("add")(models_add.add)
 
 

@@ -1,0 +1,90 @@
+"""What the commands share: options, exit status, consoles. Light, so that ``--help`` starts at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn, TextIO
+
+import typer
+from rich.console import Console
+
+__all__ = [
+    "BAD_INPUT",
+    "DOES_NOT_FIT",
+    "NO_VERDICT",
+    "Region",
+    "StackConfig",
+    "console",
+    "fail",
+    "one_gpu",
+    "print_json",
+    "table_console",
+]
+
+DOES_NOT_FIT: Final = 1
+BAD_INPUT: Final = 2
+NO_VERDICT: Final = 3
+
+_WIDEST: Final = 120
+_PIPE: Final = 240  # a line a row, for grep and awk
+
+Region = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGION",
+        help="Region, for prices and for which hardware there is; us-central1 unless --stack-config names one.",
+    ),
+]
+StackConfig = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Settings of an environment, such as Pulumi.dev.yaml: its gcp:region."),
+]
+
+
+def fail(error: object) -> NoReturn:
+    """Print what is wrong on stderr and exit with :data:`BAD_INPUT`."""
+    typer.echo(str(error), err=True)
+    raise typer.Exit(BAD_INPUT)
+
+
+def console(file: TextIO | None = None) -> Console:
+    """A console for a page: as wide as the terminal up to 120 columns, no colour in a pipe or under NO_COLOR."""
+    made = Console(file=_lenient(file), highlight=False)
+    if made.width > _WIDEST:
+        made.width = _WIDEST
+    return made
+
+
+def table_console(file: TextIO | None = None) -> Console:
+    """A console for a table: as wide as the terminal; in a pipe wide enough that no row is wrapped."""
+    made = Console(file=_lenient(file), highlight=False)
+    if not made.is_terminal and not os.environ.get("COLUMNS"):
+        made.width = _PIPE
+    return made
+
+
+def print_json(value: Any) -> None:
+    """Write JSON to stdout, and nothing else.
+
+    Raises:
+        ValueError: it holds NaN or infinity, which JSON has not.
+    """
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def one_gpu(accelerator_type: str) -> str:
+    """Vertex AI's name of a GPU as people say it: ``NVIDIA_TESLA_A100`` is an A100."""
+    short = accelerator_type.removeprefix("NVIDIA_").removeprefix("TESLA_")
+    return short.replace("_", " ")
+
+
+def _lenient(file: TextIO | None) -> TextIO:
+    """The stream, set so that a character which its encoding has not becomes a question mark, not an error."""
+    stream = file or sys.stdout
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")
+    return stream

@@ -1,0 +1,575 @@
+"""What ``explain`` and ``fit`` have to say about one stack file, as plain values: the terminal, JSON and the HTML page
+show the same facts.
+
+Owns the verdict and its wording, the stretches of the memory bar and the interval of tokens. Computes no memory: that
+is :mod:`infra.fit`, asked through :mod:`infra.recipes.memory`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from infra.cli.common import DOES_NOT_FIT, NO_VERDICT, one_gpu
+from infra.fit import Fit, Limits, Outcome, Term
+from infra.recipes import ServingPlan, catalog
+from infra.recipes.arguments import parse_arguments
+from infra.recipes.memory import Choice, choices, limits_of, memory_of
+
+__all__ = [
+    "Bar",
+    "Explanation",
+    "Part",
+    "Verdict",
+    "bar_of",
+    "by_gpus",
+    "cache_layout",
+    "cache_rows",
+    "changes",
+    "concurrency_at",
+    "dominates",
+    "exit_status",
+    "explanation",
+    "facts",
+    "is_this",
+    "label_of",
+    "largest",
+    "memory_facts",
+    "no_choice",
+    "notes",
+    "parallel_of",
+    "price_of",
+    "remark",
+    "running",
+    "subject",
+    "tokens_at",
+    "usd",
+    "verdict_of",
+    "version_of",
+    "why",
+]
+
+GIB: Final = 2**30
+KV_CACHE: Final = "kv_cache"
+REST: Final = "rest"
+
+_LABELS: Final = {
+    "weights": "weights",
+    "activation": "activation peak",
+    "non_torch": "non-torch",
+    "graphs": "CUDA graphs",
+    KV_CACHE: "KV cache",
+    REST: "left free",
+}
+_KEEPS: Final = {
+    "full": "keys and values of every token",
+    "sliding": "keys and values of the last tokens, the window",
+    "chunked": "keys and values of the running chunk",
+    "cross": "keys and values of the image",
+    "mamba": "one state a request",
+    "linear": "one state a request",
+    "none": "nothing",
+}
+_STAGES: Final = {
+    "load": "the weights are loaded",
+    "layers": "the layers run on a full batch",
+    "sampler": "the sampler sorts the logits of max_num_seqs requests",
+    "image patches": "the image encoder cuts its images into patches",
+    "image encoder": "the image encoder runs",
+}
+_REMEDIES: Final = {
+    "weights": "more GPUs a machine, a GPU with more memory, or a quantized checkpoint",
+    "activation": "a lower max_num_seqs or max_num_batched_tokens",
+    "graphs": "enforce_eager: true, which gives up CUDA graphs",
+    "non_torch": "fewer GPUs a machine, each with more memory",
+}
+
+
+class Verdict(Enum):
+    """Whether the server starts. ``MAY_NOT``: it does at the point, and not at the low end of the 90 % interval."""
+
+    STARTS = "starts"
+    MAY_NOT = "may not start"
+    FAILS = "does not start"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One stretch of one GPU's memory, in GiB; ``share`` is of the GPU's total, ``low`` and ``high`` a 90 % interval.
+
+    ``charged`` is False for what lies outside ``gpu_memory_utilization``.
+    """
+
+    key: str
+    label: str
+    gib: float
+    low: float
+    high: float
+    share: float
+    charged: bool
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One GPU's memory, in the order in which it is drawn.
+
+    ``length`` is what the bar stands for: the GPU's total, or more where the parts do not fit into it. ``over`` is by
+    how many GiB they do not.
+    """
+
+    parts: tuple[Part, ...]
+    total: float
+    budget: float
+    length: float
+
+    @property
+    def over(self) -> float:
+        """GiB beyond the GPU's memory; 0 where all fits."""
+        return self.length - self.total
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A plan with its memory. ``fit`` and ``limits`` are None where nothing can be said of the image's vLLM version;
+    ``choices`` is the catalogued hardware on which the stack would start, cheapest first.
+    """
+
+    plan: ServingPlan
+    fit: Fit | None
+    limits: Limits | None
+    choices: tuple[Choice, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether it starts."""
+        return verdict_of(self.fit)
+
+
+def explanation(plan: ServingPlan) -> Explanation:
+    """Ask the predictor everything about a plan."""
+    fit = memory_of(plan)
+    limits = limits_of(plan) if fit is not None else None
+    return Explanation(plan, fit, limits, choices(plan, region=plan.region))
+
+
+def verdict_of(fit: Fit | None) -> Verdict:
+    """Whether the server starts."""
+    if fit is None:
+        return Verdict.UNKNOWN
+    if not fit.ok:
+        return Verdict.FAILS
+    return Verdict.STARTS if fit.outcome_low is Outcome.OK else Verdict.MAY_NOT
+
+
+def exit_status(verdict: Verdict) -> int:
+    """What a command ends with: 0 also where the server may not start, which its text says."""
+    return {Verdict.FAILS: DOES_NOT_FIT, Verdict.UNKNOWN: NO_VERDICT}.get(verdict, 0)
+
+
+def label_of(name: str) -> str:
+    """A term's name in words."""
+    return _LABELS.get(name, name.replace("_", " "))
+
+
+def parallel_of(plan: ServingPlan) -> tuple[int, int]:
+    """Tensor and pipeline parallel size, from the arguments that the container gets."""
+    found = parse_arguments(plan.container.args)
+    sizes = (found.get(f"--{kind}-parallel-size") or "1" for kind in ("tensor", "pipeline"))
+    tensor, pipeline = (int(size) for size in sizes)
+    return tensor, pipeline
+
+
+def bar_of(fit: Fit) -> Bar:
+    """Lay one GPU's memory out: what the budget is charged with, the KV cache, what lies outside it, the rest."""
+
+    def part(term: Term) -> Part:
+        share = term.gib / fit.total
+        return Part(term.name, label_of(term.name), term.gib, term.low, term.high, share, term.charged)
+
+    cache, low, high = (max(gib, 0.0) for gib in (fit.kv_cache, fit.kv_low, fit.kv_high))
+    parts = [
+        *(part(term) for term in fit.terms if term.charged),
+        Part(KV_CACHE, label_of(KV_CACHE), cache, low, high, cache / fit.total, True),
+        *(part(term) for term in fit.terms if not term.charged),
+    ]
+    used = sum(p.gib for p in parts)
+    if (rest := fit.total - used) > 0:
+        parts.append(Part(REST, label_of(REST), rest, rest, rest, rest / fit.total, False))
+    return Bar(tuple(parts), fit.total, fit.budget, max(fit.total, used))
+
+
+def tokens_at(fit: Fit, gib: float) -> int:
+    """Tokens in ``gib`` GiB of KV cache on each GPU, whole blocks; the prediction's own number for its own size."""
+    if gib == fit.kv_cache:
+        return fit.kv_tokens
+    if gib <= 0 or fit.kv_bytes_per_token <= 0:
+        return 0
+    return int(gib * GIB // (fit.kv_bytes_per_token * fit.block_size)) * fit.block_size
+
+
+def concurrency_at(fit: Fit, gib: float) -> float:
+    """Requests of ``max_model_len`` tokens that ``gib`` GiB of KV cache on each GPU hold at once."""
+    if gib == fit.kv_cache:
+        return fit.max_concurrency
+    return max(gib, 0.0) / fit.kv_needed if fit.kv_needed > 0 else 0.0
+
+
+def why(fit: Fit | None) -> str:
+    """The verdict's reason: one sentence with the numbers that decide it."""
+    if fit is None:
+        return "the vLLM version of the image is not known, so nothing can be said of its memory."
+    cache, needed = f"{fit.kv_cache:.2f} GiB", f"{fit.kv_needed:.2f} GiB"
+    length = f"max_model_len = {fit.max_model_len:,} tokens"
+    interval = f"{max(fit.kv_low, 0.0):.2f} to {max(fit.kv_high, 0.0):.2f} GiB"
+    if fit.outcome is Outcome.OUT_OF_MEMORY:
+        text = "out of memory"
+        if fit.oom is not None:
+            stage = _STAGES.get(fit.oom.stage, fit.oom.stage)
+            text += (
+                f" while {stage}: {fit.oom.tried:.2f} GiB are asked for, {fit.oom.free:.2f} of {fit.total:.2f} GiB"
+                " are free"
+            )
+        return text + "."
+    if fit.outcome is Outcome.NO_KV_CACHE:
+        taken = sum(term.gib for term in fit.terms if term.charged)
+        return (
+            f"nothing is left for the KV cache: {taken:.2f} GiB are taken, and gpu_memory_utilization allows"
+            f" {fit.budget:.2f} of {fit.total:.2f} GiB."
+        )
+    if fit.outcome is Outcome.KV_TOO_SMALL:
+        return f"the KV cache of {cache} a GPU holds {fit.kv_tokens:,} tokens; one request of {length} needs {needed}."
+    if fit.outcome_low is Outcome.OUT_OF_MEMORY:
+        return f"it runs out of memory at the low end of the 90 % interval (KV cache {interval} a GPU)."
+    if fit.outcome_low is not Outcome.OK:
+        return f"the KV cache is {interval} a GPU (90 % interval); one request of {length} needs {needed}."
+    return (
+        f"the KV cache of {cache} a GPU (90 %: {interval}) holds {fit.kv_tokens:,} tokens,"
+        f" {fit.max_concurrency:.1f} requests of {length} at once."
+    )
+
+
+def dominates(fit: Fit) -> str:
+    """The largest term, its share, and what makes it smaller."""
+    term = fit.dominating
+    share = f"{label_of(term.name)}: {term.gib:.2f} of {fit.total:.2f} GiB ({term.gib / fit.total:.0%})"
+    remedy = _REMEDIES.get(term.name)
+    return f"{share}; less with {remedy}" if remedy else share
+
+
+def changes(explained: Explanation) -> tuple[str, ...]:
+    """Lines of the stack file each of which makes a stack start that does not; empty where it does or none is known."""
+    plan, fit, limits, found = explained.plan, explained.fit, explained.limits, []
+    if fit is None or limits is None or explained.verdict is Verdict.STARTS:
+        return ()
+    length = limits.max_model_len
+    if (
+        explained.verdict is Verdict.MAY_NOT
+        and fit.outcome_low is Outcome.KV_TOO_SMALL
+        and _keeps_every_token(plan)
+    ):
+        length = tokens_at(fit, fit.kv_low)  # what starts at the low end, too
+    if 0 < length < fit.max_model_len:
+        found.append(f"vllm.max_model_len: {length}")
+    if 0 < limits.max_num_seqs < fit.max_num_seqs:
+        found.append(f"vllm.max_num_seqs: {limits.max_num_seqs}")
+    sure = (choice for choice in explained.choices if verdict_of(choice.fit) is Verdict.STARTS)
+    if (other := next((choice for choice in sure if not is_this(plan, choice)), None)) is not None:
+        found.append(
+            f"hardware: {{machine_type: {other.machine_type}, accelerator_type: {other.accelerator_type},"
+            f" accelerator_count: {other.accelerator_count}}}"
+        )
+    return tuple(found)
+
+
+def _keeps_every_token(plan: ServingPlan) -> bool:
+    """Whether a token takes the same cache in a request of any length."""
+    return all(kind == "full" for kind, _ in plan.model.architecture.kinds.items())
+
+
+def is_this(plan: ServingPlan, choice: Choice) -> bool:
+    """Whether a choice is the plan's own hardware."""
+    own = (plan.hardware.machine_type, plan.hardware.accelerator_type, plan.hardware.accelerator_count)
+    return (choice.machine_type, choice.accelerator_type, choice.accelerator_count) == own
+
+
+def by_gpus(found: tuple[Choice, ...]) -> tuple[Choice, ...]:
+    """The first, so the cheapest, machine of each kind and number of GPUs."""
+    first: dict[tuple[str, int], Choice] = {}
+    for choice in found:
+        first.setdefault((choice.accelerator_type, choice.accelerator_count), choice)
+    return tuple(first.values())
+
+
+def remark(plan: ServingPlan, choice: Choice) -> str:
+    """What to say beside a choice: that it is the plan's own hardware, that it may not start."""
+    own = "this one" if is_this(plan, choice) else ""
+    doubt = Verdict.MAY_NOT.value if verdict_of(choice.fit) is Verdict.MAY_NOT else ""
+    return ", ".join(filter(None, (own, doubt)))
+
+
+def no_choice(explained: Explanation) -> str:
+    """What to say where no catalogued hardware is known on which the stack starts."""
+    if explained.fit is None:
+        return "not known: the vLLM version of the image is not."
+    return f"none in {explained.plan.region}."
+
+
+def subject(plan: ServingPlan) -> str:
+    """The model and its hardware in one line."""
+    gpus = f"{plan.hardware.accelerator_count} x {one_gpu(plan.hardware.accelerator_type)}"
+    return f"{plan.model.id} on {gpus} ({plan.hardware.machine_type}, {plan.region})"
+
+
+def running(explained: Explanation) -> tuple[tuple[str, str], ...]:
+    """What will run: name and value of each line."""
+    plan, fit = explained.plan, explained.fit
+    hardware, arch = plan.hardware, plan.model.architecture
+    tensor, pipeline = parallel_of(plan)
+    length = fit.max_model_len if fit else plan.vllm.max_model_len
+    sequences = fit.max_num_seqs if fit else plan.vllm.max_num_seqs
+    batch = f", {fit.max_num_batched_tokens:,} tokens a batch" if fit else ""
+    budget = f": {fit.budget:.2f} of {fit.total:.2f} GiB a GPU" if fit else ""
+    engine = f", engine {fit.engine}" if fit else ""
+    if fit and fit.runner != fit.engine:
+        engine += f", model runner {fit.runner}"
+    capacity = "spot, " if hardware.spot else ""
+    return (
+        ("model", f"{plan.model.id}{_size(plan)}"),
+        (
+            "weights from",
+            plan.weights_uri or "Hugging Face" + (" (gated: needs a token)" if plan.needs_token else ""),
+        ),
+        ("machine", f"{hardware.machine_type}, {capacity}{plan.region}"),
+        ("GPUs", f"{hardware.accelerator_count} x {hardware.accelerator_type}"),
+        ("parallel", f"tensor {tensor}, pipeline {pipeline}"),
+        ("image", plan.container.image_uri),
+        ("vLLM", version_of(plan) + engine),
+        ("context", f"max_model_len {length:,} of the model's {arch.max_position_embeddings:,} tokens"),
+        ("requests", f"max_num_seqs {sequences:,}{batch}"),
+        ("utilization", f"{plan.vllm.gpu_memory_utilization:g}{budget}"),
+        ("price", price_of(plan)),
+    )
+
+
+def price_of(plan: ServingPlan) -> str:
+    """What the plan's own hardware costs, and how that is known."""
+    if plan.price is None:
+        return "unknown"
+    replicas = plan.replicas.min_replica_count
+    text = f"{plan.price.usd_per_hour:.2f} US dollars an hour a replica"
+    if replicas > 1:
+        text += f", {plan.price.usd_per_hour * replicas:.2f} for min_replica_count = {replicas}"
+    known = ", ".join(filter(None, (plan.price.derivation, plan.price.date)))
+    return f"{text} ({known})"
+
+
+def largest(explained: Explanation) -> tuple[tuple[str, str], ...]:
+    """The largest values that start beside the values at hand: name and text of each."""
+    plan, fit, limits = explained.plan, explained.fit, explained.limits
+    if fit is None or limits is None:
+        return ()
+
+    def text(value: int, now: int) -> str:
+        found = f"{value:,}" if value else "none starts"
+        return f"{found} (now {now:,})"
+
+    positions = plan.model.architecture.max_position_embeddings
+    whole = ", all of the model's positions" if limits.max_model_len >= positions else ""
+    return (
+        ("max_model_len", text(limits.max_model_len, fit.max_model_len) + whole),
+        ("max_num_seqs", text(limits.max_num_seqs, fit.max_num_seqs)),
+    )
+
+
+def cache_rows(fit: Fit) -> tuple[tuple[str, str, str], ...]:
+    """The KV cache in numbers: name, prediction, 90 % interval."""
+    low, high = max(fit.kv_low, 0.0), max(fit.kv_high, 0.0)
+
+    def between(first: str, last: str) -> str:
+        return f"{first} to {last}"
+
+    return (
+        ("GiB a GPU", f"{max(fit.kv_cache, 0.0):.2f}", between(f"{low:.2f}", f"{high:.2f}")),
+        ("tokens", f"{fit.kv_tokens:,}", between(f"{tokens_at(fit, low):,}", f"{tokens_at(fit, high):,}")),
+        (
+            f"requests of {fit.max_model_len:,} tokens at once",
+            f"{fit.max_concurrency:.2f}",
+            between(f"{concurrency_at(fit, low):.2f}", f"{concurrency_at(fit, high):.2f}"),
+        ),
+        (f"GiB that one request of {fit.max_model_len:,} tokens needs", f"{fit.kv_needed:.3f}", ""),
+        ("bytes a token", f"{fit.kv_bytes_per_token:,.0f}", ""),
+        ("tokens a block", f"{fit.block_size:,}", ""),
+    )
+
+
+def cache_layout(plan: ServingPlan, fit: Fit) -> tuple[tuple[str, str], ...]:
+    """How the KV cache is laid out: what each kind of layer keeps, on one GPU."""
+    arch = plan.model.architecture
+    tensor, pipeline = parallel_of(plan)
+    arguments = parse_arguments(plan.container.args)
+    rows = [("blocks", f"{fit.num_blocks:,} of {fit.block_size:,} tokens")]
+    rows += [(f"{kind} layers", f"{count:,}: {_KEEPS[kind]}") for kind, count in arch.kinds.items()]
+    if pipeline > 1:
+        rows.append(("pipeline", f"{pipeline} stages share the layers out"))
+    if arch.mla is not None:
+        rows.append(
+            ("a token keeps", f"{arch.mla.kv_lora_rank} + {arch.mla.qk_rope_head_dim} elements a layer (MLA)")
+        )
+    else:
+        heads = max(arch.num_key_value_heads // tensor, 1)
+        rows.append(
+            ("KV heads", f"{heads} a GPU (num_key_value_heads {arch.num_key_value_heads}, tensor {tensor})")
+        )
+        rows.append(("head size", f"{arch.head_dim}"))
+    for kind, size in (("sliding", arch.sliding_window), ("chunked", arch.attention_chunk_size)):
+        if size and getattr(arch.kinds, kind):
+            rows.append(("window" if kind == "sliding" else "chunk", f"{size:,} tokens"))
+    rows.append(("type", arguments.get("--kv-cache-dtype") or "auto"))
+    return tuple(rows)
+
+
+def notes(explained: Explanation) -> tuple[str, ...]:
+    """The notes of the plan and of the prediction."""
+    return (*explained.plan.notes, *(explained.fit.notes if explained.fit else ()))
+
+
+def _size(plan: ServingPlan) -> str:
+    weights = plan.model.weights
+    parts = []
+    if weights.parameters:
+        parts.append(f"{weights.parameters / 1e9:.2f} billion parameters")
+    if weights.bytes:
+        parts.append(f"{weights.bytes / GIB:.2f} GiB of {weights.quantization or weights.dtype or 'weights'}")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def usd(amount: float | None) -> str:
+    """A price as text; ``unknown`` where none is published."""
+    return "unknown" if amount is None else f"{amount:.2f}"
+
+
+def version_of(plan: ServingPlan) -> str:
+    """The image's vLLM version and how it is known."""
+    if plan.vllm_version is None:
+        return "unknown"
+    image = catalog().container(plan.container.image_uri)
+    return f"{plan.vllm_version} ({image.version_basis})" if image else plan.vllm_version
+
+
+def facts(explained: Explanation) -> dict[str, Any]:
+    """Everything that the page says, for JSON: GiB are 2^30 bytes on one GPU, prices US dollars an hour."""
+    plan, fit = explained.plan, explained.fit
+    tensor, pipeline = parallel_of(plan)
+    price = plan.price
+    return {
+        "verdict": explained.verdict.value,
+        "why": why(fit),
+        "stack": plan.name,
+        "model": plan.model.id,
+        "hardware": {
+            "machine_type": plan.hardware.machine_type,
+            "accelerator_type": plan.hardware.accelerator_type,
+            "accelerator_count": plan.hardware.accelerator_count,
+            "spot": plan.hardware.spot,
+            "region": plan.region,
+        },
+        "tensor_parallel_size": tensor,
+        "pipeline_parallel_size": pipeline,
+        "image_uri": plan.container.image_uri,
+        "vllm_version": plan.vllm_version,
+        "arguments": list(plan.container.args),
+        "max_model_len": fit.max_model_len if fit else plan.vllm.max_model_len,
+        "max_num_seqs": fit.max_num_seqs if fit else plan.vllm.max_num_seqs,
+        "gpu_memory_utilization": plan.vllm.gpu_memory_utilization,
+        "memory": None if fit is None else memory_facts(fit),
+        "changes": list(changes(explained)),
+        "largest": None
+        if explained.limits is None
+        else {
+            "max_model_len": explained.limits.max_model_len,
+            "max_num_seqs": explained.limits.max_num_seqs,
+        },
+        "price": None
+        if price is None
+        else {
+            "usd_per_hour": price.usd_per_hour,
+            "date": price.date,
+            "source": price.source,
+            "derivation": price.derivation,
+        },
+        "choices": [
+            {
+                "machine_type": choice.machine_type,
+                "accelerator_type": choice.accelerator_type,
+                "accelerator_count": choice.accelerator_count,
+                "usd_per_hour": choice.usd_per_hour,
+                "verdict": verdict_of(choice.fit).value,
+                "kv_gib": _rounded(choice.fit.kv_cache),
+                "kv_tokens": choice.fit.kv_tokens,
+                "max_concurrency": round(choice.fit.max_concurrency, 2),
+            }
+            for choice in explained.choices
+        ],
+        "warnings": list(plan.warnings),
+        "notes": list(notes(explained)),
+    }
+
+
+def memory_facts(fit: Fit) -> dict[str, Any]:
+    """A prediction for JSON; GiB are 2^30 bytes on one GPU, intervals hold 90 %."""
+    return {
+        "outcome": fit.outcome.value,
+        "outcome_low": fit.outcome_low.value,
+        "vllm_version": fit.version,
+        "engine": fit.engine,
+        "runner": fit.runner,
+        "total_gib": _rounded(fit.total),
+        "budget_gib": _rounded(fit.budget),
+        "terms": [
+            {
+                "name": term.name,
+                "gib": _rounded(term.gib),
+                "low": _rounded(term.low),
+                "high": _rounded(term.high),
+                "charged": term.charged,
+                "formula": term.formula,
+                "numbers": dict(term.numbers),
+                "source": term.source,
+            }
+            for term in fit.terms
+        ],
+        "dominating": fit.dominating.name,
+        "kv_cache": {
+            "gib": _rounded(fit.kv_cache),
+            "low": _rounded(fit.kv_low),
+            "high": _rounded(fit.kv_high),
+            "needed_gib": _rounded(fit.kv_needed),
+            "bytes_per_token": fit.kv_bytes_per_token,
+            "block_size": fit.block_size,
+            "tokens": fit.kv_tokens,
+            "tokens_low": tokens_at(fit, fit.kv_low),
+            "tokens_high": tokens_at(fit, fit.kv_high),
+            "max_concurrency": round(fit.max_concurrency, 2),
+            "max_concurrency_low": round(concurrency_at(fit, fit.kv_low), 2),
+            "max_concurrency_high": round(concurrency_at(fit, fit.kv_high), 2),
+        },
+        "max_model_len": fit.max_model_len,
+        "max_num_seqs": fit.max_num_seqs,
+        "max_num_batched_tokens": fit.max_num_batched_tokens,
+        "estimated_max_len": fit.estimated_max_len,
+        "out_of_memory": None
+        if fit.oom is None
+        else {
+            "stage": fit.oom.stage,
+            "tried_gib": _rounded(fit.oom.tried),
+            "in_use_gib": _rounded(fit.oom.in_use),
+            "free_gib": _rounded(fit.oom.free),
+        },
+        "notes": list(fit.notes),
+    }
+
+
+def _rounded(gib: float) -> float:
+    return round(gib, 4)
