@@ -14,7 +14,7 @@ Fact = tuple[Mapping[str, str], Mapping[str, str]]
 
 
 class RowPrediction(Protocol):
-    """What :func:`infra.fit.rows.predict_row` answers."""
+    """What :func:`infra.observed.rows.predict_row` answers."""
 
     @property
     def weights_gib_per_gpu(self) -> float | None: ...
@@ -43,8 +43,8 @@ class Predictor:
 
 def predictor() -> Predictor:
     """The project's own."""
-    from infra.fit.calibrate import fitted
-    from infra.fit.rows import predict_row
+    from infra.observed.calibrate import fitted
+    from infra.observed.rows import predict_row
 
     return Predictor(predict_row, fitted)
 
