@@ -32,6 +32,8 @@ __all__ = [
     "exit_status",
     "explanation",
     "facts",
+    "first_stage",
+    "interval",
     "is_this",
     "label_of",
     "largest",
@@ -182,13 +184,16 @@ def parallel_of(plan: ServingPlan) -> tuple[int, int]:
 
 
 def bar_of(fit: Fit) -> Bar:
-    """Lay one GPU's memory out: what the budget is charged with, the KV cache, what lies outside it, the rest."""
+    """Lay one GPU's memory out: what the budget is charged with, the KV cache, what lies outside it, the rest.
+
+    With pipeline stages it is a GPU of the first one.
+    """
 
     def part(term: Term) -> Part:
         share = term.gib / fit.total
         return Part(term.name, label_of(term.name), term.gib, term.low, term.high, share, term.charged)
 
-    cache, low, high = (max(gib, 0.0) for gib in (fit.kv_cache, fit.kv_low, fit.kv_high))
+    cache, low, high = (max(gib, 0.0) for gib in first_stage(fit))
     parts = [
         *(part(term) for term in fit.terms if term.charged),
         Part(KV_CACHE, label_of(KV_CACHE), cache, low, high, cache / fit.total, True),
@@ -198,6 +203,12 @@ def bar_of(fit: Fit) -> Bar:
     if (rest := fit.total - used) > 0:
         parts.append(Part(REST, label_of(REST), rest, rest, rest, rest / fit.total, False))
     return Bar(tuple(parts), fit.total, fit.budget, max(fit.total, used))
+
+
+def first_stage(fit: Fit) -> tuple[float, float, float]:
+    """The KV cache of a GPU of the first pipeline stage, GiB, with its interval; of any GPU where there is one."""
+    more = fit.kv_first_stage - fit.kv_cache
+    return fit.kv_first_stage, fit.kv_low + more, fit.kv_high + more
 
 
 def tokens_at(fit: Fit, gib: float) -> int:
@@ -388,7 +399,7 @@ def cache_rows(fit: Fit) -> tuple[tuple[str, str, str], ...]:
     low, high = max(fit.kv_low, 0.0), max(fit.kv_high, 0.0)
 
     def between(first: str, last: str) -> str:
-        return f"{first} to {last}"
+        return "" if first == last else f"{first} to {last}"
 
     return (
         ("GiB a GPU", f"{max(fit.kv_cache, 0.0):.2f}", between(f"{low:.2f}", f"{high:.2f}")),
@@ -443,6 +454,12 @@ def _size(plan: ServingPlan) -> str:
     if weights.bytes:
         parts.append(f"{weights.bytes / GIB:.2f} GiB of {weights.quantization or weights.dtype or 'weights'}")
     return f" ({', '.join(parts)})" if parts else ""
+
+
+def interval(low: float, high: float, digits: int = 2) -> str:
+    """A 90 % interval as text; empty where none is known, so its ends are alike."""
+    first, last = f"{low:.{digits}f}", f"{high:.{digits}f}"
+    return "" if first == last else f"{first} to {last}"
 
 
 def usd(amount: float | None) -> str:
@@ -543,6 +560,7 @@ def memory_facts(fit: Fit) -> dict[str, Any]:
         "dominating": fit.dominating.name,
         "kv_cache": {
             "gib": _rounded(fit.kv_cache),
+            "first_stage_gib": _rounded(fit.kv_first_stage),
             "low": _rounded(fit.kv_low),
             "high": _rounded(fit.kv_high),
             "needed_gib": _rounded(fit.kv_needed),

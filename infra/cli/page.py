@@ -102,7 +102,7 @@ details { margin-top: .8rem; } section > details { margin-top: 0; } summary { cu
 footer { font-size: .82rem; margin-top: 1.2rem; }
 @media (max-width: 34rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; }
   section { padding: .9rem; } .tiles { grid-template-columns: 1fr 1fr; } .extra { display: none; }
-  th, td { padding-right: .6rem; } }
+  th, td { padding-right: .6rem; font-size: .9rem; } .loose { white-space: normal; } }
 @media print { section, .tile { break-inside: avoid; } }
 """
 
@@ -207,7 +207,7 @@ def _memory(fit: Fit) -> str:
         chart.append(_mark(bar.total / bar.length, f"GPU ends at {bar.total:.2f}", "below"))
     rows = []
     for part in bar.parts:
-        interval = "" if part.key == facts.REST else f"{part.low:.2f} to {part.high:.2f}"
+        interval = facts.interval(part.low, part.high)
         where = "" if part.charged else " <small class='dim'>outside the budget</small>"
         rows.append(
             f"<tr><td><i class='swatch {_kind(part.key)}'></i>{escape(part.label)}{where}</td>"
@@ -265,11 +265,11 @@ def _cache(fit: Fit) -> str:
         + rect("point", max(point - thin, 0), max(point - thin, 0) + 2 * thin, 2, 16)
         + rect("need", max(fit.kv_needed - thin / 2, 0), max(fit.kv_needed - thin / 2, 0) + thin, 0, 20)
     )
-    keys = (
-        ("point", f"prediction {point:.2f} GiB"),
-        ("range", f"90 % interval {low:.2f} to {high:.2f} GiB"),
-        ("need", f"one request of {fit.max_model_len:,} tokens needs {fit.kv_needed:.2f} GiB"),
-    )
+    between = facts.interval(low, high)
+    keys = [("point", f"prediction {point:.2f} GiB")]
+    if between:
+        keys.append(("range", f"90 % interval {between} GiB"))
+    keys.append(("need", f"one request of {fit.max_model_len:,} tokens needs {fit.kv_needed:.2f} GiB"))
     legend = "".join(f"<span class='key'><i class='swatch {key}'></i>{text}</span>" for key, text in keys)
     described = ", ".join(text for _, text in keys)
     rows = [
@@ -298,7 +298,7 @@ def _choices(explained: Explanation) -> str:
         described = ", ".join(f"{part.label} {part.gib:.2f} GiB" for part in bar.parts)
         rows.append(
             f"<tr{own}><td class='name'>{escape(choice.machine_type)}</td>"
-            f"<td class='name'>{choice.accelerator_count} x {escape(one_gpu(choice.accelerator_type))}</td>"
+            f"<td class='name loose'>{choice.accelerator_count} x {escape(one_gpu(choice.accelerator_type))}</td>"
             f"<td class='number'>{facts.usd(choice.usd_per_hour)}</td>"
             f"<td class='number'>{choice.fit.kv_tokens:,}</td>"
             f"<td class='number extra'>{choice.fit.max_concurrency:,.1f}</td>"
@@ -306,7 +306,7 @@ def _choices(explained: Explanation) -> str:
         )
     more = len(found) - _SHOWN_CHOICES
     rest = f"<p class='dim'>and {more} more kinds and numbers of GPUs</p>" if more > 0 else ""
-    head = ("machine", "GPUs", "USD an hour", "KV tokens", "requests at once", "memory of one GPU", "")
+    head = ("machine", "GPUs", "USD an hour", "KV tokens", "requests", "memory of one GPU", "")
     return _section(title, _table(head, rows, numbers=(2, 3, 4), extra=(4, 5, 6)) + rest)
 
 

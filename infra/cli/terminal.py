@@ -14,7 +14,7 @@ from rich.text import Text
 from infra.cli import facts
 from infra.cli.common import one_gpu
 from infra.cli.facts import REST, Bar, Explanation, Part, Verdict
-from infra.fit import Fit
+from infra.fit import Fit, Term
 from infra.recipes import ServingPlan
 
 __all__ = ["bar_line", "cells", "fit_page", "page", "show", "show_fit"]
@@ -136,7 +136,7 @@ def _legend(bar: Bar, *, colored: bool) -> Table:
     table.add_column("")
     for part in bar.parts:
         outside = "" if part.charged else "outside the budget"
-        interval = "" if part.key == REST else f"{part.low:.2f} to {part.high:.2f}"
+        interval = facts.interval(part.low, part.high)
         sign = Text("■", _color(part)) if colored else Text(_letter(part))
         row = (part.label, f"{part.gib:.2f}", f"{part.share:.1%}", interval)
         table.add_row(sign, *row, Text(outside, "bright_black"))
@@ -163,7 +163,7 @@ def _choices(explained: Explanation) -> Iterator[RenderableType]:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bright_black")
     for name in ("machine", "GPUs"):
         table.add_column(name, no_wrap=True)
-    for name in ("USD an hour", "KV tokens", "requests at once"):
+    for name in ("USD an hour", "KV tokens", "requests"):
         table.add_column(name, justify="right")
     table.add_column("")
     for choice in found[:_SHOWN_CHOICES]:
@@ -246,7 +246,7 @@ def fit_page(plan: ServingPlan, fit: Fit, *, terms: bool) -> Iterator[Renderable
             yield _heading(facts.label_of(term.name) + ("" if term.charged else " (outside the budget)"))
             yield _grid(
                 (
-                    ("GiB", f"{term.gib:.3f}, 90 % interval {term.low:.3f} to {term.high:.3f}"),
+                    ("GiB", f"{term.gib:.3f}{_between(term)}"),
                     ("formula", term.formula),
                     *((f"  {symbol}", value) for symbol, value in term.numbers),
                     ("from", term.source),
@@ -262,6 +262,11 @@ def fit_page(plan: ServingPlan, fit: Fit, *, terms: bool) -> Iterator[Renderable
         yield _list(fit.notes)
 
 
+def _between(term: Term) -> str:
+    found = facts.interval(term.low, term.high, 3)
+    return f", 90 % interval {found}" if found else ""
+
+
 def _sum(fit: Fit) -> Table:
     """From the GPU's memory to what is left for the KV cache, line by line."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bright_black")
@@ -272,13 +277,17 @@ def _sum(fit: Fit) -> Table:
     table.add_row("budget", f"{fit.budget:.3f}", "", share, end_section=True)
     for term in fit.terms:
         if term.charged:
-            interval = f"{term.low:.3f} to {term.high:.3f}"
+            interval = facts.interval(term.low, term.high, 3)
             table.add_row(f"- {facts.label_of(term.name)}", f"{term.gib:.3f}", interval, "")
-    table.add_row(
-        "= KV cache", f"{fit.kv_cache:.3f}", f"{fit.kv_low:.3f} to {fit.kv_high:.3f}", "", style="bold"
-    )
+    cache, low, high = facts.first_stage(fit)
+    table.add_row("= KV cache", f"{cache:.3f}", facts.interval(low, high, 3), style="bold")
+    if fit.kv_first_stage != fit.kv_cache:
+        least = facts.interval(fit.kv_low, fit.kv_high, 3)
+        table.add_row(
+            "KV cache", f"{fit.kv_cache:.3f}", least, "of the pipeline stage that has least, which counts"
+        )
     for term in fit.terms:
         if not term.charged:
-            interval = f"{term.low:.3f} to {term.high:.3f}"
+            interval = facts.interval(term.low, term.high, 3)
             table.add_row(facts.label_of(term.name), f"{term.gib:.3f}", interval, "outside the budget")
     return table

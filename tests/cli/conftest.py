@@ -54,6 +54,7 @@ def _fit(**changes: Any) -> Fit:
         kv_cache=3.3,
         kv_low=3.0,
         kv_high=3.5,
+        kv_first_stage=3.3,
         kv_needed=0.5,
         kv_bytes_per_token=131072.0,
         kv_tokens=27024,
@@ -66,6 +67,7 @@ def _fit(**changes: Any) -> Fit:
         estimated_max_len=19480,
         notes=("few logs of this card",),
     )
+    changes.setdefault("kv_first_stage", changes.get("kv_cache", made.kv_cache))
     return replace(made, **changes)
 
 
