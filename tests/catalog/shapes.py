@@ -87,8 +87,8 @@ FAMILIES: Final = {
 
 
 def _falcon_norms(arch: Architecture) -> int:
-    """Falcon 7B (one key-value head) has one norm a layer, the later ones two."""
-    return 1 if arch.num_key_value_heads == 1 else 2
+    """Falcon 40B and 180B have two norms a layer, 7B and 11B one (``num_ln_in_parallel_attn``)."""
+    return 2 if arch.hidden_size >= 8192 else 1
 
 
 def matrices(card: ModelCard) -> Iterator[Matrix]:
