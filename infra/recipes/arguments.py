@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
-from pathlib import Path
 from typing import Final
 
 from infra.recipes.flags import FlagTable
+from infra.recipes.parallel import Split
 from infra.recipes.stackfile import VllmOptions
 
-__all__ = ["ENTRYPOINT", "KEY_OF_FLAG", "chat_template_names", "container_arguments", "parse_arguments"]
+__all__ = ["ENTRYPOINT", "KEY_OF_FLAG", "container_arguments", "parse_arguments", "passed"]
 
 ENTRYPOINT: Final = ("python", "-m", "vllm.entrypoints.api_server")
 
@@ -18,8 +17,8 @@ KEY_OF_FLAG: Final[Mapping[str, str]] = {
     "--host": "",
     "--port": "",
     "--model": "weights",
-    "--tensor-parallel-size": "hardware.accelerator_count",
-    "--pipeline-parallel-size": "hardware.accelerator_count",
+    "--tensor-parallel-size": "vllm.tensor_parallel_size",
+    "--pipeline-parallel-size": "vllm.pipeline_parallel_size",
     "--swap-space": "vllm.swap_space",
     "--gpu-memory-utilization": "vllm.gpu_memory_utilization",
     "--max-model-len": "vllm.max_model_len",
@@ -38,36 +37,36 @@ KEY_OF_FLAG: Final[Mapping[str, str]] = {
 
 SWAP_SPACE: Final = "--swap-space"
 MODEL_TYPE: Final = "--model-type"
+CHAT_TEMPLATE: Final = "--chat-template"
 QUANTIZATION: Final = "--quantization"
 MAX_BATCHED_TOKENS: Final = "--max-num-batched-tokens"
+DATA_PARALLEL: Final = "--data-parallel-size"
+EXPERT_PARALLEL: Final = "--enable-expert-parallel"
+ENCODER_PARALLEL: Final = "--mm-encoder-tp-mode"
+CHUNKED_PREFILL: Final = "--enable-chunked-prefill"
+PREFIX_CACHING: Final = "--enable-prefix-caching"
+KV_CACHE_DTYPE: Final = "--kv-cache-dtype"
+LOAD_FORMAT: Final = "--load-format"
+NO_SLIDING_WINDOW: Final = "--disable-sliding-window"
 LONGER_CONTEXT: Final = frozenset({"--rope-scaling", "--rope-theta", "--hf-overrides"})
 
-_TEMPLATES: Final = Path(__file__).resolve().parent.parent / "catalog" / "chat_templates"
 
-
-def chat_template_names() -> tuple[str, ...]:
-    """The chat templates that are shipped, by name."""
-    return tuple(sorted(path.stem for path in _TEMPLATES.glob("*.jinja")))
-
-
-@lru_cache
-def _chat_template(name_or_path: str) -> str:
-    """A shipped template as text (vLLM takes a template in place of its path); a path as it stands."""
-    if name_or_path in chat_template_names():
-        return (_TEMPLATES / f"{name_or_path}.jinja").read_text(encoding="utf-8").rstrip("\n")
-    return name_or_path
+def passed(vllm: VllmOptions) -> dict[str, str | None]:
+    """The extra arguments of a stack file: flag (dashes) to value, None for a switch."""
+    return _read(vllm.extra_args)
 
 
 def container_arguments(
-    *, model: str, gpus: int, vllm: VllmOptions, flags: FlagTable | None
+    *, model: str, split: Split, vllm: VllmOptions, flags: FlagTable | None, chat_template: str | None = None
 ) -> tuple[str, ...]:
     """The container's arguments, in the order of Google's guide.
 
     Args:
         model: Hugging Face id, or the ``gs://`` prefix of the weights.
-        gpus: GPUs of one replica; the tensor parallel size.
+        split: the parallel sizes; a pipeline of 1 is vLLM's default and not written.
         vllm: the options.
         flags: the flags of the image's vLLM version; None when it is not known (every flag is then written).
+        chat_template: text of the chat template, or its path in the container; None for none.
 
     Returns:
         The entry point and its flags. A flag that the version has not (``--swap-space`` from 0.18) is left out.
@@ -77,7 +76,8 @@ def container_arguments(
         "--host=0.0.0.0",
         "--port=8080",
         f"--model={model}",
-        f"--tensor-parallel-size={gpus}",
+        f"--tensor-parallel-size={split.tensor}",
+        *([f"--pipeline-parallel-size={split.pipeline}"] if split.pipeline > 1 else []),
         f"{SWAP_SPACE}={vllm.swap_space}",
         f"--gpu-memory-utilization={vllm.gpu_memory_utilization}",
         f"--max-model-len={vllm.max_model_len}",
@@ -98,16 +98,20 @@ def container_arguments(
         arguments.append("--enable-lora")
     if vllm.model_type:
         arguments.append(f"{MODEL_TYPE}={vllm.model_type}")
-    if vllm.chat_template:
-        arguments.append(f"--chat-template={_chat_template(vllm.chat_template)}")
+    if chat_template is not None:
+        arguments.append(f"{CHAT_TEMPLATE}={chat_template}")
     arguments.extend(vllm.extra_args)
     return tuple(arguments)
 
 
 def parse_arguments(arguments: tuple[str, ...]) -> dict[str, str | None]:
     """Read the container's arguments back: flag (dashes) to value, None for a switch. The inverse of the above."""
+    return _read(arguments[len(ENTRYPOINT) :])
+
+
+def _read(arguments: tuple[str, ...]) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
-    for argument in arguments[len(ENTRYPOINT) :]:
+    for argument in arguments:
         flag, equals, value = argument.partition("=")
         found[flag.replace("_", "-")] = value if equals else None
     return found

@@ -22,9 +22,11 @@ from infra.recipes.errors import StackError, UnknownMachine, UnknownModel, neare
 from infra.recipes.flags import FlagTable, FlagTables, ForkFlag
 from infra.recipes.prices import Price, price_of
 from infra.recipes.yamlfile import parse_yaml, read_text
+from infra.versions import version_key
 
 __all__ = [
     "Accelerator",
+    "ArchitectureRun",
     "Catalog",
     "ContainerImage",
     "MachineType",
@@ -88,6 +90,31 @@ class ContainerImage:
     version_basis: str
     flavour: str
     note: str
+
+    @property
+    def released(self) -> bool:
+        """Whether it is built from a release of vLLM, rather than from a commit between two."""
+        return not ("after this release" in self.version_basis or self.version_basis.startswith("reported"))
+
+
+@dataclass(frozen=True, slots=True)
+class ArchitectureRun:
+    """A model architecture (``LlamaForCausalLM``) in a run of vLLM versions, and what vLLM's class can do there.
+
+    In the versions from ``first`` up to, not including, ``gone`` (None: to the newest that was read) it runs, with
+    ``pipeline_parallel`` and ``lora`` as said.
+    """
+
+    name: str
+    first: str
+    gone: str | None
+    pipeline_parallel: bool
+    lora: bool
+
+    def holds(self, version: str) -> bool:
+        """Whether a version is one of the run."""
+        key = version_key(version)
+        return version_key(self.first) <= key and (self.gone is None or key < version_key(self.gone))
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,17 +334,71 @@ class Catalog:
         found = ((self.quota(kind, spot), amount * replicas) for kind, amount in uses)
         return tuple(QuotaUse(quota, amount) for quota, amount in found if quota is not None)
 
-    # Quantization
+    # What a version of vLLM runs
 
     @functools.cached_property
-    def _quantization(self) -> dict[str, tuple[int, int]]:
-        return {
-            row["method"]: _capability(row["compute_capability"]) for row in self._rows("quantization.csv")
-        }
+    def _quantization(self) -> dict[str, tuple[tuple[str, tuple[int, int] | None], ...]]:
+        found: dict[str, tuple[tuple[str, tuple[int, int] | None], ...]] = {}
+        for row in self._rows("quantization.csv"):
+            least = row["compute_capability"]
+            fact = (row["vllm_version"], _capability(least) if least else None)
+            found[row["method"]] = (*found.get(row["method"], ()), fact)
+        return found
 
-    def quantization_capability(self, method: str) -> tuple[int, int] | None:
-        """The compute capability that a quantization method needs; None when it is not known."""
-        return self._quantization.get(method)
+    def quantization_capability(self, method: str, version: str | None = None) -> tuple[int, int] | None:
+        """The least compute capability on which a version of vLLM runs a quantization method.
+
+        Args:
+            method: vLLM's name of it.
+            version: of vLLM; None for the least of any version.
+
+        Returns:
+            None when the version has no such method, or nothing is known of it.
+        """
+        facts = self._quantization.get(method, ())
+        if version is None:
+            return min((least for _, least in facts if least is not None), default=None)
+        reached = [least for since, least in facts if version_key(since) <= version_key(version)]
+        return reached[-1] if reached else None
+
+    def quantization_versions(self, method: str) -> tuple[tuple[str, str | None], ...]:
+        """The runs of versions with a method: the first of each, and the first without it (None: the newest has it)."""
+        runs: list[tuple[str, str | None]] = []
+        for since, least in self._quantization.get(method, ()):
+            if least is None:
+                runs[-1] = (runs[-1][0], since)
+            elif not runs or runs[-1][1] is not None:
+                runs.append((since, None))
+        return tuple(runs)
+
+    @functools.cached_property
+    def _architectures(self) -> dict[str, tuple[ArchitectureRun, ...]]:
+        found: dict[str, tuple[ArchitectureRun, ...]] = {}
+        for row in self._rows("vllm_architectures.csv"):
+            name = row["architecture"]
+            yes = row["pipeline_parallel"] == "yes", row["lora"] == "yes"
+            run = ArchitectureRun(name, row["first"], row["gone"] or None, *yes)
+            found[name] = (*found.get(name, ()), run)
+        return found
+
+    def architectures(self) -> tuple[str, ...]:
+        """The model architectures that some version of vLLM has, sorted."""
+        return tuple(self._architectures)
+
+    def architecture_runs(self, name: str) -> tuple[ArchitectureRun, ...]:
+        """What is known of an architecture, oldest versions first; empty for one that no version read has."""
+        return self._architectures.get(name, ())
+
+    def next_version(self, version: str) -> str | None:
+        """The first version of vLLM, of those whose architectures were read, that is newer; None for none."""
+        runs = (run for runs in self._architectures.values() for run in runs)
+        known = {version for run in runs for version in (run.first, run.gone) if version}
+        newer = (other for other in known if version_key(other) > version_key(version))
+        return min(newer, key=version_key, default=None)
+
+    def architecture(self, name: str, version: str) -> ArchitectureRun | None:
+        """An architecture as a version of vLLM has it; None when that version has it not."""
+        return next((run for run in self.architecture_runs(name) if run.holds(version)), None)
 
     # Containers
 

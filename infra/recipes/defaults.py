@@ -13,6 +13,7 @@ from typing import Any, Final
 from infra.cards import ModelCard, RecommendedRecipe
 from infra.recipes.catalog import catalog
 from infra.recipes.errors import UnknownModel, nearest
+from infra.recipes.images import default_image
 from infra.recipes.yamlfile import Lines
 
 __all__ = ["LENGTH", "SEQUENCES_WITH_IMAGES", "Filled", "with_defaults"]
@@ -66,7 +67,8 @@ def with_defaults(raw: dict[str, Any], *, file: str, lines: Lines) -> Filled:
     A missing ``hardware`` section is that of the model's first recommended recipe. A missing accelerator is the
     machine's own when it has only one. Missing vLLM options and image are those of the recipe for exactly this
     hardware; its ``extra_args`` and ``model_type`` only if the image is the recipe's too. Without such a recipe they
-    are the types' own, within the model's limits (:func:`_neutral`).
+    are the types' own, within the model's limits (:func:`_neutral`), and the image is the oldest that can serve the
+    model there (:func:`infra.recipes.images.default_image`).
 
     Raises:
         UnknownModel: ``hardware`` is missing and the model is unknown, or has no recommended recipe (``choices`` are
@@ -86,14 +88,14 @@ def with_defaults(raw: dict[str, Any], *, file: str, lines: Lines) -> Filled:
     if isinstance(vllm, dict):
         filled["vllm"] = {**neutral, **vllm}
     recipe = _recipe(card, hardware)
+    image = (recipe.image_uri if recipe else None) or _image(card, hardware)
+    if isinstance(container, dict):
+        if image is not None:
+            filled["container"] = {"image_uri": image, **container}
+        image = container.get("image_uri", image)
     if recipe is None:
         return Filled(filled)
     given, left_out = dict(recipe.vllm), {}
-    image = recipe.image_uri
-    if isinstance(container, dict):
-        image = container.get("image_uri", image)
-        if recipe.image_uri:
-            filled["container"] = {"image_uri": recipe.image_uri, **container}
     if recipe.image_uri is None or str(image).partition("@")[0] != recipe.image_uri:
         left_out = {key: given.pop(key) for key in _OF_THE_IMAGE if key in given}
     taken: dict[str, Any] = {}
@@ -113,7 +115,18 @@ def _neutral(card: ModelCard) -> dict[str, Any]:
         own["max_model_len"] = card.architecture.max_position_embeddings
     if card.multimodal:
         own["max_num_seqs"] = SEQUENCES_WITH_IMAGES
+    if card.architecture.kinds.cross:
+        own["enforce_eager"] = (
+            True  # Google's guide for Llama 3.2 Vision: its first vLLM has no CUDA graphs for it
+        )
     return own
+
+
+def _image(card: ModelCard, hardware: dict[str, Any]) -> str | None:
+    """The image for a model on this hardware; None for an unknown accelerator, of which the checks speak."""
+    kind = hardware.get("accelerator_type")
+    accelerator = next((a for a in catalog().accelerators() if a.accelerator_type == kind), None)
+    return None if accelerator is None else default_image(card, accelerator)
 
 
 def _recipe(card: ModelCard, hardware: dict[str, Any]) -> RecommendedRecipe | None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 from infra.cards import ModelCard
-from infra.recipes.arguments import container_arguments
+from infra.recipes.arguments import CHAT_TEMPLATE, container_arguments, parse_arguments
 from infra.recipes.catalog import Accelerator, MachineType, QuotaUse, catalog
 from infra.recipes.checks import Report, check
-from infra.recipes.errors import PlanError, raise_problems, show_file
+from infra.recipes.errors import PlanError, ValueProblem, raise_problems, show_file
 from infra.recipes.prices import Price
 from infra.recipes.stackfile import EndpointOptions, Hardware, Replicas, StackFile, VllmOptions, weights_uri
+from infra.recipes.templates import TemplateProblem, argument_of
 
 __all__ = ["DEPLOY_SOURCE", "HEALTH_ROUTE", "PORT", "PREDICT_ROUTE", "ContainerSpec", "ServingPlan", "plan"]
 
@@ -71,6 +72,31 @@ class ServingPlan:
     notes: tuple[str, ...] = ()
 
     @property
+    def chat_template_uri(self) -> str | None:
+        """The ``gs://`` path of the chat template; None where the arguments have its text, or there is none."""
+        template = self.vllm.chat_template
+        inlined = parse_arguments(self.container.args).get(CHAT_TEMPLATE) != template
+        return template if template is not None and template.startswith("gs://") and not inlined else None
+
+    def with_chat_template(self, text: str) -> ServingPlan:
+        """The plan with the text of the chat template in the place of its ``gs://`` path, which vLLM cannot read.
+
+        Raises:
+            ValueProblem: the text is no template that can be passed.
+        """
+        uri = self.chat_template_uri
+        try:
+            value = argument_of(text, self.vllm_version)
+        except TemplateProblem as problem:
+            key = "vllm.chat_template"
+            raise ValueProblem(problem.problem, key=key, value=uri, remedy=problem.remedy) from None
+        args = tuple(
+            f"{CHAT_TEMPLATE}={value}" if argument == f"{CHAT_TEMPLATE}={uri}" else argument
+            for argument in self.container.args
+        )
+        return replace(self, container=replace(self.container, args=args))
+
+    @property
     def usd_per_hour(self) -> float | None:
         """What ``min_replica_count`` replicas cost an hour, US dollars; None when not known."""
         return None if self.price is None else self.price.usd_per_hour * self.replicas.min_replica_count
@@ -90,7 +116,7 @@ def plan(stack: StackFile, *, region: str, source: str) -> ServingPlan:
     """
     file = show_file(source)
     report = Report(stack, region=region, file=file)
-    checked = check(report)
+    checked = check(report, folder=Path(source).parent)
     raise_problems(report.problems, file=file, kind=PlanError)
     if checked is None:  # comes only together with problems
         raise PlanError("cannot be planned.", file=file)
@@ -99,7 +125,11 @@ def plan(stack: StackFile, *, region: str, source: str) -> ServingPlan:
     container = ContainerSpec(
         image_uri=stack.container.image_uri,
         args=container_arguments(
-            model=gcs or stack.model, gpus=hardware.accelerator_count, vllm=stack.vllm, flags=checked.flags
+            model=gcs or stack.model,
+            split=checked.split,
+            vllm=stack.vllm,
+            flags=checked.flags,
+            chat_template=checked.chat_template,
         ),
         env=MappingProxyType({"MODEL_ID": stack.model, "DEPLOY_SOURCE": DEPLOY_SOURCE}),
         shared_memory_size_mb=stack.container.shared_memory_size_mb,
@@ -114,7 +144,12 @@ def plan(stack: StackFile, *, region: str, source: str) -> ServingPlan:
         hardware=hardware,
         region=region,
         replicas=stack.replicas,
-        vllm=stack.vllm,
+        vllm=stack.vllm.model_copy(
+            update={
+                "tensor_parallel_size": checked.split.tensor,
+                "pipeline_parallel_size": checked.split.pipeline,
+            }
+        ),
         vllm_version=checked.vllm_version,
         container=container,
         endpoint=stack.endpoint,

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from infra.metrics import METRICS
-from infra.recipes.arguments import chat_template_names
 from infra.recipes.catalog import catalog
 from infra.recipes.stackfile import StackFile
+from infra.recipes.templates import NO_CHAT, chat_template_names
 
 __all__ = ["PATH", "stack_schema", "text"]
 
@@ -35,7 +35,7 @@ def stack_schema() -> dict[str, Any]:
         i.uri for i in books.containers() if i.arch != "tpu" and i.vllm_version and i.note != "movable tag"
     ]
     parts["ContainerOptions"]["properties"]["image_uri"]["examples"] = images
-    parts["VllmOptions"]["properties"]["chat_template"]["examples"] = list(chat_template_names())
+    parts["VllmOptions"]["properties"]["chat_template"]["examples"] = [NO_CHAT, *chat_template_names()]
     # The loader fills these in from the catalogue, so an editor must not ask for them.
     schema["required"] = ["model"]
     parts["Hardware"]["required"] = ["machine_type"]

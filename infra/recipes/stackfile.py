@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from infra.recipes.defaults import LENGTH, with_defaults
 from infra.recipes.errors import StackFileError, raise_problems, show_file
+from infra.recipes.images import DEFAULT_IMAGE
 from infra.recipes.invalid import explain
 from infra.recipes.yamlfile import Lines, parse_yaml, read_text
 
@@ -28,10 +29,6 @@ __all__ = [
     "VllmOptions",
     "load_stack_file",
 ]
-
-DEFAULT_IMAGE: Final = (
-    "us-docker.pkg.dev/vertex-ai/vertex-vision-model-garden-dockers/pytorch-vllm-serve:20241001_0916_RC00"
-)
 
 _INT32: Final = 2**31 - 1  # replica and accelerator counts, and percentages, are int32 in the API
 _Positive = Annotated[int, Field(ge=1, le=_INT32)]
@@ -78,6 +75,14 @@ class VllmOptions(_Part):
     model's positions, and max_num_seqs is 12 for models that read images.
     """
 
+    tensor_parallel_size: _Positive | None = Field(
+        default=None,
+        description="GPUs that share each layer; by default as many as the model's heads and widths allow.",
+    )
+    pipeline_parallel_size: _Positive | None = Field(
+        default=None,
+        description="Groups of layers on GPUs of their own; by default what uses the GPUs that are left.",
+    )
     max_model_len: _Positive = Field(default=LENGTH, description="Longest prompt plus answer, in tokens.")
     gpu_memory_utilization: float = Field(
         default=0.9, gt=0, le=1, description="Share of each GPU's memory that vLLM may use, above 0 up to 1."
@@ -111,7 +116,8 @@ class VllmOptions(_Part):
     )
     chat_template: str | None = Field(
         default=None,
-        description="Name of a shipped template, or an absolute path in the container, or a gs:// path.",
+        description="none, the name of a shipped template, a .jinja file of this project, or an absolute path in the"
+        " container; models without a template of their own need one of them.",
     )
     extra_args: tuple[str, ...] = Field(
         default=(),

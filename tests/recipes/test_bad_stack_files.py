@@ -42,6 +42,10 @@ def image(uri: str) -> str:
     return f"{GOOD}container:\n  image_uri: {uri}\n"
 
 
+def image_of(tag: str) -> str:
+    return f"container:\n  image_uri: {GOOGLE}:{tag}\n"
+
+
 @dataclass(frozen=True)
 class Bad:
     content: str | bytes
@@ -155,8 +159,51 @@ CASES: dict[str, Bad] = {
         MODEL + hardware("a3-highgpu-8g", "NVIDIA_H100_80GB", 3), "hardware.accelerator_count"
     ),
     "heads that cannot be split": Bad(
-        "model: meta-llama/Llama-3.2-3B-Instruct\n" + hardware("a2-megagpu-16g", "NVIDIA_TESLA_A100", 16),
-        "hardware.accelerator_count",
+        "model: meta-llama/Llama-3.2-3B-Instruct\n"
+        + hardware("a2-megagpu-16g", "NVIDIA_TESLA_A100", 16)
+        + "vllm:\n  tensor_parallel_size: 16\n",
+        "vllm.tensor_parallel_size",
+    ),
+    "heads that cannot be split, and no stages": Bad(
+        "model: google/gemma-7b\n"
+        + hardware("a2-megagpu-16g", "NVIDIA_TESLA_A100", 16)
+        + "vllm:\n  tensor_parallel_size: 1\n  pipeline_parallel_size: 16\n  chat_template: none\n",
+        "vllm.pipeline_parallel_size",
+    ),
+    "more stages than GPUs": Bad(
+        "model: meta-llama/Llama-3.2-1B-Instruct\n"
+        + hardware("a2-megagpu-16g", "NVIDIA_TESLA_A100", 16)
+        + "vllm:\n  pipeline_parallel_size: 32\n",
+        "vllm.pipeline_parallel_size",
+    ),
+    "sizes that do not use every GPU": Bad(
+        MODEL
+        + hardware("g2-standard-48", "NVIDIA_L4", 4)
+        + "vllm:\n  tensor_parallel_size: 2\n  pipeline_parallel_size: 1\n",
+        "vllm.tensor_parallel_size",
+    ),
+    "size that does not divide the GPUs": Bad(
+        MODEL + hardware("g2-standard-48", "NVIDIA_L4", 4) + "vllm:\n  tensor_parallel_size: 3\n",
+        "vllm.tensor_parallel_size",
+    ),
+    "copies that do not divide the GPUs": Bad(
+        MODEL
+        + hardware("g2-standard-48", "NVIDIA_L4", 4)
+        + image_of("20250710_0916_RC01")
+        + "vllm:\n  extra_args: [--data-parallel-size=3]\n",
+        "vllm.extra_args",
+    ),
+    "experts that are not whole blocks": Bad(
+        "model: Qwen/Qwen3-235B-A22B-Instruct-2507-FP8\n"
+        + hardware("a3-ultragpu-8g", "NVIDIA_H200_141GB", 8)
+        + "vllm:\n  tensor_parallel_size: 8\n",
+        "vllm.tensor_parallel_size",
+    ),
+    "stages of a model that has none": Bad(
+        VISION.replace("11B", "90B")
+        + hardware("a3-highgpu-8g", "NVIDIA_H100_80GB", 8)
+        + "vllm:\n  pipeline_parallel_size: 2\n",
+        "vllm.pipeline_parallel_size",
     ),
     "GPU too old for vLLM": Bad(
         MODEL + hardware("n1-highmem-8", "NVIDIA_TESLA_P4", 1), "hardware.accelerator_type"
@@ -165,8 +212,21 @@ CASES: dict[str, Bad] = {
     "float8 weights on a V100": Bad(
         "model: meta-llama/Meta-Llama-3.1-405B-FP8\n"
         + hardware("n1-highmem-32", "NVIDIA_TESLA_V100", 8)
-        + "vllm:\n  dtype: half\n",
+        + "vllm:\n  dtype: half\n  chat_template: none\n",
         "hardware.accelerator_type",
+    ),
+    "quantization in flight on a V100": Bad(
+        MODEL
+        + hardware("n1-highmem-16", "NVIDIA_TESLA_V100", 2)
+        + "vllm:\n  dtype: half\n  extra_args: [--quantization=fp8]\n",
+        "hardware.accelerator_type",
+    ),
+    "float16 for a model that breaks in it": Bad(
+        "model: google/gemma-3-1b-it\n"
+        + HARDWARE
+        + image_of("20250710_0916_RC01")
+        + "vllm:\n  dtype: half\n",
+        "vllm.dtype",
     ),
     "rack without enough replicas": Bad(
         MODEL
@@ -210,6 +270,13 @@ CASES: dict[str, Bad] = {
     "weights from elsewhere": Bad(GOOD + "weights: s3://bucket/llama\n", "weights"),
     "weights from an impossible bucket": Bad(GOOD + "weights: gs://My_Bucket!/llama\n", "weights"),
     "weights from a bucket without a name": Bad(GOOD + "weights: gs://\n", "weights"),
+    "no choice for a model without a chat template": Bad(
+        "model: meta-llama/Meta-Llama-3.1-8B\n" + HARDWARE, "vllm.chat_template"
+    ),
+    "chat template in an impossible bucket": Bad(
+        vllm("chat_template: gs://My_Bucket!/a.jinja"), "vllm.chat_template"
+    ),
+    "chat template of another ending": Bad(vllm("chat_template: gs://bucket/a.txt"), "vllm.chat_template"),
     "chat template that is not shipped": Bad(vllm("chat_template: llama3"), "vllm.chat_template"),
     "chat template on this machine": Bad(vllm("chat_template: templates/mine.jinja"), "vllm.chat_template"),
     # The image
@@ -222,10 +289,24 @@ CASES: dict[str, Bad] = {
     "image with a scheme": Bad(image(f"https://{GOOGLE}:20241001_0916_RC00"), "container.image_uri"),
     "image for ARM": Bad(image(f"{GOOGLE}:20250717_0916_arm_RC01"), "container.image_uri"),
     "image for TPUs": Bad(image(f"{GOOGLE}:20250529_0917_tpu_experimental_RC00"), "container.image_uri"),
+    "image before the architecture": Bad(
+        "model: google/gemma-3-1b-it\n" + HARDWARE + image_of("20250130_0916_RC01"), "container.image_uri"
+    ),
+    "image after the architecture": Bad(VISION + image_of("v0.14.0"), "container.image_uri"),
+    "image before the GPU": Bad(
+        MODEL + hardware("a4-highgpu-8g", "NVIDIA_B200", 8) + image_of("20241001_0916_RC00"),
+        "container.image_uri",
+    ),
+    "image before the quantization": Bad(
+        "model: openai/gpt-oss-20b\n"
+        + hardware("a3-highgpu-1g", "NVIDIA_H100_80GB", 1)
+        + image_of("20250710_0916_RC01"),
+        "container.image_uri",
+    ),
     # Extra arguments
     "argument with a key of its own": Bad(extra("--max-model-len=2048"), "vllm.extra_args[0]"),
     "argument that is fixed": Bad(extra("--port=8000"), "vllm.extra_args[0]"),
-    "argument that is the number of GPUs": Bad(extra("--tensor_parallel_size=2"), "vllm.extra_args[0]"),
+    "argument that is the tensor parallel size": Bad(extra("--tensor_parallel_size=2"), "vllm.extra_args[0]"),
     "pipeline parallelism": Bad(extra("--pipeline-parallel-size=2"), "vllm.extra_args[0]"),
     "short flag": Bad(extra("-q=awq"), "vllm.extra_args[0]"),
     "argument with a space": Bad(extra("--max-lora-rank 64"), "vllm.extra_args[0]"),
@@ -249,10 +330,42 @@ CASES: dict[str, Bad] = {
         extra("--num-speculative-tokens=5", image="20250710_0916_RC01"), "vllm.extra_args[0]"
     ),
     "another quantization than the checkpoint's": Bad(
-        "model: meta-llama/Meta-Llama-3.1-405B-FP8\nvllm:\n  extra_args:\n    - --quantization=awq\n",
+        "model: meta-llama/Meta-Llama-3.1-405B-Instruct-FP8\nvllm:\n  extra_args:\n    - --quantization=awq\n",
         "vllm.extra_args[0]",
     ),
     "batch of 5000 digits": Bad(extra(f"--max-num-batched-tokens={'9' * 5000}"), "vllm.extra_args[0]"),
+    "batch smaller than the context": Bad(extra("--max-num-batched-tokens=2048"), "vllm.extra_args[0]"),
+    "more requests than a chunked batch": Bad(
+        vllm("enable_lora: false", "max_num_seqs: 600", "extra_args: [--enable-chunked-prefill]"),
+        "vllm.max_num_seqs",
+    ),
+    "LoRA with chunked prefill": Bad(
+        vllm("enable_lora: true", "extra_args: [--enable-chunked-prefill]"), "vllm.extra_args[0]"
+    ),
+    "prefix caching with a sliding window": Bad(
+        "model: mistralai/Mistral-7B-Instruct-v0.1\n"
+        + HARDWARE
+        + image_of("20250130_0916_RC01")
+        + "vllm:\n  extra_args: [--enable-prefix-caching]\n",
+        "vllm.extra_args[0]",
+    ),
+    "CUDA graphs with an encoder": Bad(VISION + "vllm:\n  enforce_eager: false\n", "vllm.enforce_eager"),
+    "prefix caching with an encoder": Bad(
+        VISION + "vllm:\n  extra_args: [--enable-prefix-caching]\n", "vllm.extra_args[0]"
+    ),
+    "float8 cache of another kind than the weights": Bad(
+        "model: meta-llama/Meta-Llama-3.1-405B-Instruct-FP8\n"
+        + "vllm:\n  extra_args: [--kv-cache-dtype=fp8_e5m2]\n",
+        "vllm.extra_args[0]",
+    ),
+    "bitsandbytes without its load format": Bad(extra("--quantization=bitsandbytes"), "vllm.extra_args[0]"),
+    "scheduler steps": Bad(extra("--num-scheduler-steps=8", image="v0.12.0"), "vllm.extra_args[0]"),
+    "guided decoding's backend": Bad(
+        extra("--guided-decoding-backend=outlines", image="v0.12.0"), "vllm.extra_args[0]"
+    ),
+    "block manager": Bad(extra("--use-v2-block-manager", image="v0.12.0"), "vllm.extra_args[0]"),
+    "task": Bad(extra("--task=generate", image="v0.14.0"), "vllm.extra_args[0]"),
+    "rope scaling": Bad(extra("'--rope-scaling={}'", image="v0.14.0"), "vllm.extra_args[0]"),
     "batch smaller than its requests": Bad(extra("--max-num-batched-tokens=128"), "vllm.extra_args[0]"),
 }
 

@@ -140,14 +140,11 @@ def test_every_stack_file_of_the_guide_is_there() -> None:
     assert {p.stem for p in (ROOT / "stacks").glob("*.yaml")} >= set(GUIDE)
 
 
-def test_only_models_that_cannot_chat_carry_a_warning() -> None:
+def test_models_that_cannot_chat_say_so_and_none_carries_a_warning() -> None:
     for name, (model, *_) in GUIDE.items():
-        warnings = plan_of(name).warnings
-        if "Instruct" in model:
-            assert warnings == (), name
-        else:
-            assert len(warnings) == 1, name
-            assert "has no chat template" in warnings[0]
+        served = plan_of(name)
+        assert served.warnings == (), name
+        assert served.vllm.chat_template == (None if "Instruct" in model else "none"), name
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,10 @@ from infra.recipes import (
     load_stack_file,
     plan,
 )
-from infra.recipes.arguments import ENTRYPOINT, parse_arguments
+from infra.recipes.arguments import ENTRYPOINT, parse_arguments, passed
+from infra.recipes.parallel import Split
 from infra.recipes.stackfile import parse_stack
+from infra.recipes.templates import chat_template_names, shipped
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "stacks").glob("*.yaml"))
@@ -44,21 +46,31 @@ options = st.builds(
     disable_log_stats=st.booleans(),
     trust_remote_code=st.booleans(),
     model_type=st.sampled_from([None, "llama3.1"]),
-    chat_template=st.sampled_from([None, "plain", "llama-3", "/templates/a.jinja"]),
+    tensor_parallel_size=st.sampled_from([None, 1, 2, 4]),
+    pipeline_parallel_size=st.sampled_from([None, 1, 2]),
     extra_args=st.sampled_from([(), ("--seed=7",), ("--enable_prefix_caching", "--max-lora-rank=64")]),
 )
 
 
 @FAST
-@given(options, st.sampled_from([1, 2, 4, 8]), st.sampled_from(["org/model", "gs://bucket/weights"]))
-def test_arguments_read_back(vllm: VllmOptions, gpus: int, model: str) -> None:
-    arguments = container_arguments(model=model, gpus=gpus, vllm=vllm, flags=catalog().flags("0.6.2"))
+@given(
+    options,
+    st.builds(Split, st.sampled_from([1, 2, 4, 8]), st.integers(1, 4)),
+    st.sampled_from(["org/model", "gs://bucket/weights"]),
+    st.none() | st.sampled_from([*map(shipped, chat_template_names()), "/templates/a.jinja"]) | st.text(),
+)
+def test_arguments_read_back(vllm: VllmOptions, split: Split, model: str, template: str | None) -> None:
+    arguments = container_arguments(
+        model=model, split=split, vllm=vllm, flags=catalog().flags("0.6.2"), chat_template=template
+    )
     assert arguments[:3] == ENTRYPOINT
     assert all(argument.startswith("--") for argument in arguments[3:])
     read = parse_arguments(arguments)
     assert len(read) == len(arguments) - 3  # no flag twice
     assert read["--model"] == model
-    assert read["--tensor-parallel-size"] == str(gpus)
+    assert read["--tensor-parallel-size"] == str(split.tensor)
+    assert int(read.get("--pipeline-parallel-size") or 1) == split.pipeline
+    assert ("--pipeline-parallel-size" in read) is (split.pipeline > 1)
     assert int(read["--max-model-len"] or 0) == vllm.max_model_len
     assert float(read["--gpu-memory-utilization"] or 0) == vllm.gpu_memory_utilization
     assert int(read["--max-num-seqs"] or 0) == vllm.max_num_seqs
@@ -73,14 +85,18 @@ def test_arguments_read_back(vllm: VllmOptions, gpus: int, model: str) -> None:
         assert (flag in read) is on
         assert read.get(flag) is None
     assert ("--model-type" in read) is (vllm.model_type is not None)
-    assert ("--chat-template" in read) is (vllm.chat_template is not None)
+    assert ("--chat-template" in read) is (template is not None)
+    assert read.get("--chat-template") == template
+    given = {argument.partition("=")[0].replace("_", "-") for argument in vllm.extra_args}
+    assert given <= set(read)
+    assert given == set(passed(vllm))
 
 
 @FAST
 @given(options, st.sampled_from(catalog().flag_versions()))
 def test_no_flag_that_the_version_has_not(vllm: VllmOptions, version: str) -> None:
     flags = catalog().flags(version)
-    read = parse_arguments(container_arguments(model="org/model", gpus=1, vllm=vllm, flags=flags))
+    read = parse_arguments(container_arguments(model="org/model", split=Split(2, 2), vllm=vllm, flags=flags))
     assert all(flag in flags for flag in read)
     assert ("--swap-space" in read) is ("--swap-space" in flags)
     for flag, value in read.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import subprocess
 import sys
@@ -13,9 +14,11 @@ import yaml
 from infra.metrics import METRICS
 from infra.recipes import ServingPlan, StackFile, UnknownModel, ValueProblem, load_stack_file, plan
 from infra.recipes import schema as schema_module
-from infra.recipes.arguments import chat_template_names, container_arguments, parse_arguments
+from infra.recipes.arguments import container_arguments, parse_arguments
 from infra.recipes.catalog import catalog
+from infra.recipes.parallel import Split
 from infra.recipes.stackfile import parse_stack
+from infra.recipes.templates import chat_template_names
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "stacks").glob("*.yaml"))
@@ -86,6 +89,7 @@ def test_a_models_own_limits_hold_on_any_hardware(monkeypatch: pytest.MonkeyPatc
     )
 
 
+SIZES = ("tensor_parallel_size", "pipeline_parallel_size")
 HOST_PREFIX = "--host-prefix-kv-cache-min-len=1024"
 A100 = "model: meta-llama/Llama-3.1-8B-Instruct\nhardware: {machine_type: a2-ultragpu-1g}\n"
 
@@ -100,7 +104,7 @@ def test_other_hardware_takes_nothing_from_a_recipe(hardware: str) -> None:
     fresh = StackFile.model_validate(
         {"model": served.model.id, "hardware": served.hardware.model_dump()},
     )
-    assert served.vllm == fresh.vllm
+    assert served.vllm.model_copy(update=dict.fromkeys(SIZES)) == fresh.vllm
     assert served.container.image_uri == fresh.container.image_uri
     assert served.notes == ()
     assert served.warnings == ()
@@ -202,12 +206,68 @@ def test_a_shipped_chat_template_travels_as_text(name: str) -> None:
     assert not any("chat template" in warning for warning in served.warnings)
 
 
-def test_base_models_warn_that_they_cannot_chat() -> None:
-    (warning,) = planned("model: meta-llama/Meta-Llama-3.1-8B\n").warnings
-    assert warning == (
-        "model: meta-llama/Meta-Llama-3.1-8B has no chat template, so chat completions answer 400; the default"
-        " predict route works. For chat set vllm.chat_template: chatml or llama-3 or plain, or use an Instruct model."
-    )
+def test_no_chat_is_a_choice_and_no_argument() -> None:
+    served = planned("model: meta-llama/Meta-Llama-3.1-8B\nvllm:\n  chat_template: none\n")
+    assert "--chat-template" not in parse_arguments(served.container.args)
+    assert served.warnings == ()
+
+
+JINJA = "{%- for m in messages -%}\n{{ m['content'] + 'é\\n' }}\n{%- endfor -%}\n"
+
+
+def with_file(folder: Path, template: bytes, image: str = "") -> ServingPlan:
+    (folder / "templates").mkdir()
+    (folder / "templates" / "mine.jinja").write_bytes(template)
+    container = {"container": {"image_uri": f"{GOOGLE}:{image}"}} if image else {}
+    document = {"model": "meta-llama/Meta-Llama-3.1-8B", "vllm": {"chat_template": "templates/mine.jinja"}}
+    path = folder / "a.yaml"
+    path.write_text(yaml.safe_dump({**document, **container}))
+    return plan(load_stack_file(path), region="us-central1", source=str(path))
+
+
+def test_a_template_file_beside_the_stack_file_travels_as_text(tmp_path: Path) -> None:
+    served = with_file(tmp_path, JINJA.encode(), "20250710_0916_RC01")
+    assert parse_arguments(served.container.args)["--chat-template"] == JINJA.rstrip("\n")
+
+
+def test_an_old_vllm_decodes_what_it_is_given(tmp_path: Path) -> None:
+    served = with_file(tmp_path, JINJA.encode(), "20241001_0916_RC00")
+    value = parse_arguments(served.container.args)["--chat-template"]
+    assert value is not None
+    assert value.isascii()
+    # load_chat_template of vLLM 0.6.2 to 0.8.1
+    assert codecs.decode(value, "unicode_escape") == JINJA.rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"hello", "holds no {{ or {%: it is no template."),
+        (b"{{ '$(HOME)' }}", "holds $(, which Vertex AI expands in arguments."),
+        (b"{{ 1 }}\0", "holds a NUL character."),
+        (b"{{ '\xe9' }}", "is not UTF-8 text."),
+        (b"{{ 1 }}" * 10_000, "has 70000 bytes; an argument holds 65536."),
+    ],
+)
+def test_files_that_are_no_template(tmp_path: Path, content: bytes, words: str) -> None:
+    with pytest.raises(ValueProblem) as caught:
+        with_file(tmp_path, content)
+    assert caught.value.key == "vllm.chat_template"
+    assert caught.value.problem == words
+    assert caught.value.remedy
+
+
+def test_a_template_in_a_bucket_is_left_to_whoever_can_read_it() -> None:
+    served = planned("model: meta-llama/Meta-Llama-3.1-8B\nvllm: {chat_template: 'gs://b-1/t/a.jinja'}\n")
+    assert served.chat_template_uri == "gs://b-1/t/a.jinja"
+    whole = served.with_chat_template(JINJA)
+    assert whole.chat_template_uri is None
+    # the image's vLLM is 0.6.2, which decodes escapes
+    value = parse_arguments(whole.container.args)["--chat-template"]
+    assert codecs.decode(value or "", "unicode_escape") == JINJA.rstrip("\n")
+    assert planned(LLAMA).chat_template_uri is None
+    with pytest.raises(ValueProblem, match="it is no template"):
+        served.with_chat_template("hello")
 
 
 def test_grace_machines_take_the_arm_image_and_a_rack_of_replicas() -> None:
@@ -299,7 +359,8 @@ def test_rope_scaling_lifts_the_limit_of_positions() -> None:
 
 def test_the_swap_space_flag_is_left_out_of_newer_versions() -> None:
     stack = parse_stack(yaml.safe_load(LLAMA), file="a", lines={})
-    args = container_arguments(model="m", gpus=1, vllm=stack.vllm, flags=catalog().flags("0.20.0"))
+    flags = catalog().flags("0.20.0")
+    args = container_arguments(model="m", split=Split(1, 1), vllm=stack.vllm, flags=flags)
     assert not any(argument.startswith("--swap-space") for argument in args)
 
 
@@ -358,14 +419,6 @@ def test_code_of_the_repository_must_be_trusted(monkeypatch: pytest.MonkeyPatch)
     trusted = planned(f"model: {card.id}\nvllm: {{trust_remote_code: true}}\n")
     assert "--trust-remote-code" in trusted.container.args
     assert trusted.needs_token is False
-
-
-def test_a_chat_template_in_a_bucket_is_passed_with_a_warning() -> None:
-    served = planned(LLAMA + "vllm: {chat_template: 'gs://bucket/a.jinja'}\n")
-    assert served.container.args[-1] == "--chat-template=gs://bucket/a.jinja"
-    assert served.warnings == (
-        "vllm.chat_template: only Google's own images may read gs:// paths; vLLM itself cannot.",
-    )
 
 
 def test_optimized_images_and_scaling_without_room_warn() -> None:

@@ -175,7 +175,7 @@ def _device(card: ModelCard, options: Options, gpu: Gpu, log: Log) -> Iterator[P
             "setting the`dtype` flag in CLI, for example: --dtype=half.",
         )
     method = options.text("quantization") or card.weights.quantization
-    needed = catalog().quantization_capability(method) if method else None
+    needed = catalog().quantization_capability(method, log.dialect.version) if method else None
     least, has = needed[0] * 10 + needed[1] if needed else 0, round(gpu.capability * 10)
     if has < least:
         yield Problem(

@@ -6,45 +6,52 @@ Each check states what vLLM or Vertex AI would refuse after the machine is paid 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from infra.cards import ModelCard
 from infra.recipes.arguments import MODEL_TYPE
 from infra.recipes.catalog import MachineType, catalog
+from infra.recipes.checks.engine import check_batch, check_engine, check_lengths
 from infra.recipes.checks.extra_args import check_extra_args
 from infra.recipes.checks.fork_flags import check_fork_flag
 from infra.recipes.checks.hardware import check_compute_capability, check_machine, check_region
-from infra.recipes.checks.image import check_image
-from infra.recipes.checks.options import (
-    check_chat_template,
-    check_host_memory,
-    check_lengths,
-    check_lora,
-    check_replicas,
-    check_split,
-    check_weights,
-)
+from infra.recipes.checks.image import check_image, check_model_in_image
+from infra.recipes.checks.options import check_host_memory, check_lora, check_replicas, check_weights
+from infra.recipes.checks.parallel import check_parallel
 from infra.recipes.checks.report import Report
+from infra.recipes.checks.templates import check_chat_template
 from infra.recipes.errors import UnknownModel
 from infra.recipes.flags import FlagTable
+from infra.recipes.parallel import Split
 
 __all__ = ["Checked", "Report", "check"]
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What the checks looked up on their way. ``flags`` is None where the image's vLLM version is not known."""
+    """What the checks looked up on their way.
+
+    ``flags`` and ``vllm_version`` are None where the image's version is not known. ``chat_template`` is the value of
+    its argument, None for none.
+    """
 
     card: ModelCard
     machine: MachineType
+    split: Split
     flags: FlagTable | None
     vllm_version: str | None
+    chat_template: str | None
 
 
-def check(report: Report) -> Checked | None:
+def check(report: Report, *, folder: Path) -> Checked | None:
     """Run all checks.
 
+    Args:
+        report: the stack file; takes the problems and warnings.
+        folder: the stack file's, where it may name other files.
+
     Returns:
-        What was looked up; None when the model or the hardware is unknown, for which the report then has a problem.
+        What was looked up; None when something that decides the rest is wrong, for which the report then has a problem.
     """
     books = catalog()
     card = _model(report)
@@ -56,18 +63,23 @@ def check(report: Report) -> Checked | None:
     flags = books.flags(version) if version else None
     check_weights(report, card)
     check_replicas(report)
-    check_chat_template(report, card)
-    check_lora(report, card)
+    template = check_chat_template(report, card, version, folder)
+    check_lora(report, card, version)
     check_extra_args(report, card, flags, image)
     if report.stack.vllm.model_type:
         check_fork_flag(report, "vllm.model_type", MODEL_TYPE, report.stack.vllm.model_type, image)
     if card is None or machine is None:
         return None
+    check_model_in_image(report, card, image)
     check_lengths(report, card, version)
-    check_split(report, card)
-    check_compute_capability(report, card)
+    check_batch(report, card, version)
+    check_engine(report, card, version)
+    check_compute_capability(report, card, version)
+    split = check_parallel(report, card, version)
+    if split is None:
+        return None
     check_host_memory(report, machine, flags, version)
-    return Checked(card, machine, flags, version)
+    return Checked(card, machine, split, flags, version, template)
 
 
 def _model(report: Report) -> ModelCard | None:

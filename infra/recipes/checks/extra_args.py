@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 from infra.cards import ModelCard
-from infra.recipes.arguments import KEY_OF_FLAG, MAX_BATCHED_TOKENS, QUANTIZATION
+from infra.recipes.arguments import KEY_OF_FLAG, QUANTIZATION
 from infra.recipes.catalog import ContainerImage, catalog
 from infra.recipes.checks.flag_values import wanted
 from infra.recipes.checks.fork_flags import check_fork_flag
@@ -61,8 +61,10 @@ def check_extra_args(
             refuse(f"{flag} is there twice (also extra_args[{seen[flag]}]).", "delete one of them")
             continue
         seen[flag] = index
-        if flag in KEY_OF_FLAG or "--" + flag.removeprefix("--no-") in KEY_OF_FLAG:
-            refuse(*_has_a_key(flag if flag in KEY_OF_FLAG else "--" + flag.removeprefix("--no-"), value))
+        own = flag if flag in KEY_OF_FLAG else "--" + flag.removeprefix("--no-")
+        if own in KEY_OF_FLAG:
+            gone = _not_in_version(own, flags, shown) if flags is not None and own not in flags else None
+            refuse(*(gone or _has_a_key(own)))
             continue
         check_fork_flag(report, key, flag, value, image)
         if flags is None:
@@ -79,38 +81,45 @@ def check_extra_args(
             refuse(f"{flag} needs a value.", f'- "{flag}=VALUE"')
         elif takes is False and equals:
             refuse(f"{flag} is a switch; vLLM {shown} refuses a value for it.", f'- "{flag}"')
-        elif flag == QUANTIZATION and card is not None and card.weights.quantization not in (None, value):
-            own = card.weights.quantization
-            refuse(f"the checkpoint is quantized as {own}; vLLM refuses another method.", f'- "{flag}={own}"')
+        elif flag == QUANTIZATION and (method := _other_method(card, value)):
+            refuse(
+                f"the checkpoint is quantized as {method}; vLLM refuses another method.",
+                f'- "{flag}={method}"',
+            )
         elif takes is True or equals:
-            readable = _check_value(report, key, flag, argument, flags, shown)
-            least = vllm.max_num_seqs
-            if readable and flag == MAX_BATCHED_TOKENS and value.isdigit() and int(value) < least:
-                refuse(f"must be at least vllm.max_num_seqs ({least}).", f'- "{flag}={least}" or more')
+            _check_value(report, key, flag, argument, flags, shown)
 
 
-def _check_value(report: Report, key: str, flag: str, argument: str, flags: FlagTable, version: str) -> bool:
-    """Whether argparse reads a value; refuses one that it does not, or warns where the image may read more."""
+def _other_method(card: ModelCard | None, value: str) -> str | None:
+    """The checkpoint's quantization, when ``--quantization`` names another; its Marlin form is the same weights.
+
+    vLLM: ``ModelConfig._verify_quantization`` and the ``override_quantization_method`` of awq_marlin and gptq_marlin.
+    """
+    own = card.weights.quantization if card is not None else None
+    return own if own is not None and value not in (own, f"{own}_marlin") else None
+
+
+def _check_value(report: Report, key: str, flag: str, argument: str, flags: FlagTable, version: str) -> None:
+    """Refuse a value that argparse does not read, or warn where the image may read more."""
     value = argument.partition("=")[2]
     fork = catalog().fork_flags().get(flag)
     if fork is not None and value in fork.values:
-        return True
+        return
     kind = flags.takes.get(flag) or flags.fork.get(flag, "str")
     if flag == QUANTIZATION:
         kind = "|".join(flags.quantization)
     want = wanted(kind, value)
     if want is None:
-        return True
+        return
     if flags.version != version or (fork is not None and fork.values):
         report.warn(
             f"{key}: {flag} takes {want.words} in vLLM {flags.version}, and {show_value(value)} is not that. It is"
             " passed as it stands: the image may know more, else its container ends at the start."
         )
-        return False
+        return
     text = f"{flag} takes {'one of the choices' if want.choices else want.words}; vLLM {version} refuses the value."
     remedy = f'- "{flag}={want.example}"'
     report.refuse(FlagError, key, argument, text, choices=want.choices, remedy=remedy)
-    return False
 
 
 def _not_a_flag(argument: str) -> tuple[str, str]:
@@ -122,22 +131,10 @@ def _not_a_flag(argument: str) -> tuple[str, str]:
     return "is not a flag.", 'write each argument as one item: - "--flag=value"'
 
 
-def _has_a_key(flag: str, value: str) -> tuple[str, str]:
+def _has_a_key(flag: str) -> tuple[str, str]:
     key = KEY_OF_FLAG[flag]
     if not key:
         return f"{flag} is fixed: Vertex AI reaches the container on 0.0.0.0:8080.", "delete the argument"
-    if flag == "--tensor-parallel-size":
-        return (
-            f"{flag} is always the number of GPUs.",
-            "set hardware.accelerator_count and delete the argument",
-        )
-    if flag == "--pipeline-parallel-size":
-        if value == "1":
-            return f"{flag}=1 is vLLM's default.", "delete the argument"
-        return (
-            f"tensor parallelism uses every GPU of {key}; this would need {value or 'n'} times as many.",
-            "delete the argument",
-        )
     if flag == "--model":
         return (
             f"{flag} is written from `model` and `weights`.",
@@ -156,6 +153,8 @@ def _not_in_version(flag: str, flags: FlagTable, version: str) -> tuple[str, str
             (),
         )
     gone = flags.replaced.get(flag)
+    while gone is not None and (use := gone.use.partition(" ")[0]) in flags.replaced and use not in flags:
+        gone = flags.replaced[use]  # what took its place has gone too
     if first is not None:
         if gone is not None and gone.use:
             remedy = f"use {gone.use}" + (f" ({gone.note})" if gone.note else "")

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 from infra.cards import ModelCard
+from infra.recipes.arguments import QUANTIZATION, passed
 from infra.recipes.catalog import MachineType, catalog
 from infra.recipes.checks.report import Report
 from infra.recipes.errors import HardwareMismatch, UnknownMachine, UnknownRegion, ValueProblem, nearest
+from infra.versions import version_key
 
 __all__ = ["check_compute_capability", "check_machine", "check_region"]
 
 _RACK: Final = {"a4x-highgpu-4g": 18}  # docs configure-compute: sold by the rack
+# _FLOAT16_NOT_SUPPORTED_MODELS of vllm/config since 0.9.1: gemma2, gemma3, gemma3_text, glm4
+_NO_FLOAT16: Final = ("Gemma2For", "Gemma3For", "Glm4ForCausalLM")
 _OTHER_NAMES: Final = {"NVIDIA_A100_40GB": "NVIDIA_TESLA_A100", "NVIDIA_A100": "NVIDIA_TESLA_A100"}
 
 
@@ -93,8 +97,13 @@ def check_region(report: Report) -> None:
     report.refuse(UnknownRegion, "gcp:region", region, text, choices=choices, remedy=remedy)
 
 
-def check_compute_capability(report: Report, card: ModelCard) -> None:
-    """Check what vLLM asks of the GPU's generation: 7.0 at all, 8.0 for bfloat16, and what the quantization needs."""
+def check_compute_capability(report: Report, card: ModelCard, version: str | None) -> None:
+    """Check what vLLM asks of the GPU's generation: 7.0 at all, 8.0 for bfloat16, and what the quantization needs.
+
+    vLLM: ``Platform.check_if_supports_dtype``; from 0.9.0 ``dtype: auto`` falls back to float16 by itself, except for
+    the families that vLLM 0.9.1 and later refuse in float16 (``_FLOAT16_NOT_SUPPORTED_MODELS``). The methods' needs are
+    in ``infra/catalog/quantization.csv``, for the checkpoint's and for ``--quantization``.
+    """
     hardware, vllm = report.stack.hardware, report.stack.vllm
     has = catalog().accelerator(hardware.accelerator_type).compute_capability
     shown = f"{hardware.accelerator_type} has compute capability {has[0]}.{has[1]}"
@@ -104,12 +113,42 @@ def check_compute_capability(report: Report, card: ModelCard) -> None:
         report.refuse(HardwareMismatch, key, value, text, remedy="accelerator_type: NVIDIA_TESLA_T4 or newer")
         return
     wanted = vllm.dtype if vllm.dtype != "auto" else card.weights.dtype
-    if wanted == "bfloat16" and has < (8, 0):
+    unstable = card.architecture.name.startswith(_NO_FLOAT16)
+    falls_back = (
+        vllm.dtype == "auto" and version is not None and version_key(version) >= (0, 9, 0) and not unstable
+    )
+    if wanted == "bfloat16" and has < (8, 0) and not falls_back:
         whose = "" if vllm.dtype != "auto" else f"is bfloat16 for {card.id}; "
         text = f"{whose}{shown}, bfloat16 needs 8.0."
-        report.refuse(ValueProblem, "vllm.dtype", vllm.dtype, text, remedy="dtype: half")
-    method = card.weights.quantization
-    needed = catalog().quantization_capability(method) if method else None
-    if needed is not None and has < needed:
-        text = f"{card.id} is quantized as {method}; {shown}, it needs {needed[0]}.{needed[1]} or more."
-        report.refuse(HardwareMismatch, key, value, text, remedy="accelerator_type: NVIDIA_H100_80GB")
+        remedy = f"dtype: {'float32' if unstable else 'half'}"
+        report.refuse(ValueProblem, "vllm.dtype", vllm.dtype, text, remedy=remedy)
+    if vllm.dtype in ("half", "float16") and unstable and version and version_key(version) >= (0, 9, 1):
+        text = f"vLLM {version} refuses float16 for {card.architecture.name}, which is numerically unstable in it."
+        report.refuse(
+            ValueProblem,
+            "vllm.dtype",
+            vllm.dtype,
+            text,
+            remedy="dtype: bfloat16, or float32 below compute capability 8.0",
+        )
+    _check_method(report, card, version, has, shown)
+
+
+def _check_method(
+    report: Report, card: ModelCard, version: str | None, has: tuple[int, int], shown: str
+) -> None:
+    """Check the quantization's compute capability: the checkpoint's own, or one that is applied in flight."""
+    asked, own = passed(report.stack.vllm).get(QUANTIZATION), card.weights.quantization
+    method = asked or own
+    needed = catalog().quantization_capability(method, version) if method else None
+    if method is None or needed is None or has >= needed:
+        return
+    key, value = "hardware.accelerator_type", report.stack.hardware.accelerator_type
+    fitting = tuple(
+        kind.accelerator_type for kind in catalog().accelerators() if kind.compute_capability >= needed
+    )
+    in_version = f" in vLLM {version}" if version else ""
+    what = f"{card.id} is quantized as {own}" if own else f"{QUANTIZATION}={asked}"
+    text = f"{what}; {shown}, it needs {needed[0]}.{needed[1]} or more{in_version}."
+    least = min(fitting, key=lambda kind: catalog().accelerator(kind).compute_capability)
+    report.refuse(HardwareMismatch, key, value, text, choices=fitting, remedy=f"accelerator_type: {least}")

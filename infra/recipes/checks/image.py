@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from infra.cards import ModelCard
 from infra.recipes.catalog import ContainerImage, catalog
 from infra.recipes.checks.report import Report
 from infra.recipes.errors import UnknownImage, nearest
+from infra.recipes.images import fitting_images, lacks, since
 
-__all__ = ["check_image"]
+__all__ = ["check_image", "check_model_in_image"]
 
 _KEY: Final = "container.image_uri"
 _IMAGE: Final = re.compile(
@@ -66,6 +68,38 @@ def check_image(report: Report) -> ContainerImage | None:
     elif image.version_basis.startswith("reported"):
         report.warn(f"{_KEY}: its vLLM version, {image.vllm_version}, is {image.version_basis}.")
     return image
+
+
+def check_model_in_image(report: Report, card: ModelCard, image: ContainerImage | None) -> None:
+    """Check that the image's vLLM has the model's architecture and quantization, and is built for the GPU.
+
+    Not checked where the version is not known, and for the image of a recipe that was published for exactly this
+    hardware. A build from between two releases has what the next one has, perhaps: that is a warning.
+    """
+    hardware = report.stack.hardware
+    kind = hardware.accelerator_type
+    recipe = card.recipe_for(hardware.machine_type, kind, hardware.accelerator_count)
+    if image is None or image.vllm_version is None or (recipe is not None and recipe.image_uri == image.uri):
+        return
+    accelerator = next((a for a in catalog().accelerators() if a.accelerator_type == kind), None)
+    if accelerator is None or image.arch != accelerator.cpu_arch:
+        return
+    missing = lacks(card, accelerator, image.vllm_version)
+    if missing is None:
+        return
+    newer = None if image.released else catalog().next_version(image.vllm_version)
+    if newer is not None and lacks(card, accelerator, newer) is None:
+        report.warn(f"{_KEY}: {missing} The image is a build from before {newer}, and may have it.")
+        return
+    fitting = tuple(other.uri for other in fitting_images(card, accelerator))
+    first = since(card, accelerator)
+    if fitting:
+        remedy = f"image_uri: {fitting[0]}"
+    elif first is not None:
+        remedy = f"image_uri: an image of your own with vLLM {first} or later; none of Google's is known to have it"
+    else:
+        remedy = "another model"
+    report.refuse(UnknownImage, _KEY, image.uri, missing, choices=fitting[:3], remedy=remedy)
 
 
 def _on_machine(report: Report, image: ContainerImage) -> None:

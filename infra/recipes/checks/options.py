@@ -6,21 +6,17 @@ from typing import Final
 
 from infra.cards import ModelCard
 from infra.metrics import METRICS
-from infra.recipes.arguments import LONGER_CONTEXT, MAX_BATCHED_TOKENS, SWAP_SPACE, chat_template_names
-from infra.recipes.catalog import MachineType
+from infra.recipes.arguments import SWAP_SPACE
+from infra.recipes.catalog import MachineType, catalog
 from infra.recipes.checks.report import Report
-from infra.recipes.errors import HardwareMismatch, ValueProblem, nearest
+from infra.recipes.errors import ValueProblem, nearest
 from infra.recipes.flags import FlagTable
-from infra.recipes.stackfile import StackFile, is_gcs_uri
-from infra.versions import version_key
+from infra.recipes.stackfile import is_gcs_uri
 
 __all__ = [
-    "check_chat_template",
     "check_host_memory",
-    "check_lengths",
     "check_lora",
     "check_replicas",
-    "check_split",
     "check_weights",
 ]
 
@@ -79,81 +75,35 @@ def check_replicas(report: Report) -> None:
         report.warn(f"replicas.autoscaling: nothing scales while min and max are both {low}.")
 
 
-def check_chat_template(report: Report, card: ModelCard | None) -> None:
-    """Check the template's name or path; warn of a model that cannot chat."""
-    key, template, shipped = "vllm.chat_template", report.stack.vllm.chat_template, chat_template_names()
-    if template is None:
-        if card is not None and not card.chat_template:
-            report.warn(
-                f"model: {card.id} has no chat template, so chat completions answer 400; the default predict route"
-                f" works. For chat set vllm.chat_template: {' or '.join(shipped)}, or use an Instruct model."
-            )
-    elif template.startswith("gs://"):
-        if is_gcs_uri(template):
-            report.warn(f"{key}: only Google's own images may read gs:// paths; vLLM itself cannot.")
-        else:
-            text = "is not gs://bucket/object."
-            report.refuse(
-                ValueProblem, key, template, text, choices=shipped, remedy=f"chat_template: {shipped[0]}"
-            )
-    elif template not in shipped and not (template.startswith("/") and template.isprintable()):
-        choices = nearest(template, shipped)
-        text = "is no shipped template, and no absolute path in the container."
-        report.refuse(
-            ValueProblem, key, template, text, choices=choices, remedy=f"chat_template: {choices[0]}"
-        )
+def check_lora(report: Report, card: ModelCard | None, version: str | None) -> None:
+    """Check LoRA: text models that vLLM can adapt, and room in host memory for every adapter of a batch.
 
-
-def check_lora(report: Report, card: ModelCard | None) -> None:
-    """Check LoRA: text models only, and room in host memory for every adapter of a batch."""
+    vLLM: a model's class without ``SupportsLoRA`` is refused when it is loaded. Google's guide has no LoRA for models
+    that read images.
+    """
     vllm = report.stack.vllm
-    if vllm.enable_lora and card is not None and card.multimodal:
-        text = f"{card.id} reads {' and '.join(card.modalities)}; dynamic LoRA works for text models only."
-        report.refuse(ValueProblem, "vllm.enable_lora", True, text, remedy="enable_lora: false")
+    if vllm.enable_lora and card is not None:
+        name = card.architecture.name
+        run = catalog().architecture(name, version) if version else None
+        text = ""
+        if card.multimodal:
+            text = (
+                f"{card.id} reads {' and '.join(card.modalities)}; dynamic LoRA works for text models only."
+            )
+        elif run is not None and not run.lora:
+            text = f"vLLM {version} takes no LoRA adapters for {name}, the architecture of {card.id}."
+        if text:
+            report.refuse(ValueProblem, "vllm.enable_lora", True, text, remedy="enable_lora: false")
     if vllm.max_loras > vllm.max_cpu_loras:
         text = f"is more than max_cpu_loras ({vllm.max_cpu_loras}), where all adapters are kept."
         remedy = f"max_cpu_loras: {vllm.max_loras}"
         report.refuse(ValueProblem, "vllm.max_loras", vllm.max_loras, text, remedy=remedy)
 
 
-def _passes(stack: StackFile, flags: frozenset[str]) -> bool:
-    return any(arg.partition("=")[0].replace("_", "-") in flags for arg in stack.vllm.extra_args)
-
-
-def check_lengths(report: Report, card: ModelCard, version: str | None) -> None:
-    """Check context length against the model, and requests against the batch that vLLM before 0.8 makes."""
-    vllm, positions = report.stack.vllm, card.architecture.max_position_embeddings
-    if vllm.max_model_len > positions and not _passes(report.stack, LONGER_CONTEXT):
-        text = f"{card.id} has {positions} positions; vLLM refuses a longer context."
-        remedy = f"max_model_len: {positions} or less"
-        report.refuse(ValueProblem, "vllm.max_model_len", vllm.max_model_len, text, remedy=remedy)
-    if version is None or version_key(version) >= (0, 8):
-        return
-    most = max(vllm.max_model_len, 2048)
-    if vllm.max_num_seqs > most and not _passes(report.stack, frozenset({MAX_BATCHED_TOKENS})):
-        text = (
-            f"vLLM {version} batches {most} tokens, the larger of 2048 and max_model_len, so fewer requests."
-        )
-        remedy = f"max_num_seqs: {most} or less"
-        report.refuse(ValueProblem, "vllm.max_num_seqs", vllm.max_num_seqs, text, remedy=remedy)
-
-
-def check_split(report: Report, card: ModelCard) -> None:
-    """Check that tensor parallelism over all GPUs divides the attention heads."""
-    heads, gpus = card.architecture.num_attention_heads, report.stack.hardware.accelerator_count
-    if heads % gpus == 0:
-        return
-    counts = tuple(str(n) for n in (1, 2, 4, 8, 16) if heads % n == 0)
-    text = f"the {heads} attention heads of {card.id} cannot be split over {gpus} GPUs."
-    remedy = f"a machine with {' or '.join(counts)} GPUs"
-    key = "hardware.accelerator_count"
-    report.refuse(HardwareMismatch, key, gpus, text, choices=counts, remedy=remedy)
-
-
 def check_host_memory(
     report: Report, machine: MachineType, flags: FlagTable | None, version: str | None
 ) -> None:
-    """Check shared memory and swap space against the machine's memory."""
+    """Check shared memory and swap space against the machine's memory; every GPU's worker has its own swap space."""
     vllm, gpus = report.stack.vllm, report.stack.hardware.accelerator_count
     memory_mib, shared = int(machine.memory_gib * 1024), report.stack.container.shared_memory_size_mb
     if shared > memory_mib:
