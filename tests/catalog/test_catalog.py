@@ -176,15 +176,15 @@ def test_flags_by_version() -> None:
     assert old.takes_value("--enable-chunked-prefill") is None
     assert old.takes_value("--quantization") is True
     assert old.takes_value("--nothing") is None
-    assert new.replaced["--swap-space"].removed_in == "0.20.0"
+    assert new.replaced["--swap-space"].removed_in == "0.18.0"
 
 
 @pytest.mark.parametrize(
     ("asked", "given"),
     [
         ("0.6.2", "0.6.2"),
-        ("0.6.6.post1", "0.6.4.post1"),
-        ("0.12.0", "0.11.0"),
+        ("0.6.5", "0.6.4.post1"),
+        ("0.11.1", "0.11.0"),
         ("0.5.0", "0.6.2"),
         ("0.31.0", "0.20.0"),
         ("1.0", "0.32.0"),
