@@ -105,7 +105,8 @@ class Architecture(_Part):
     alike: all ``sliding`` when there is a ``sliding_window``, else all ``full``. ``head_dim`` and
     ``num_key_value_heads`` are those of every layer, unless ``full_head_dim`` and ``full_num_key_value_heads`` name
     other ones for the ``full`` layers (Gemma 4). ``rotary_dim`` is the rotated width of a head: absent for the whole
-    head, 0 for none. ``v_head_dim`` is the width of values where it differs (not for MLA, which has its own).
+    head, 0 for none. ``rotary_positions`` are the rows of vLLM's rotary tables together, where that is not
+    ``max_position_embeddings`` (Gemma 3: a local table, and a global one stretched eightfold). ``v_head_dim`` is the width of values where it differs (not for MLA, which has its own).
     """
 
     name: str
@@ -120,6 +121,7 @@ class Architecture(_Part):
     full_head_dim: _Count | None = None
     full_num_key_value_heads: _Count | None = None
     rotary_dim: Annotated[int, Field(ge=0)] | None = None
+    rotary_positions: _Count | None = None
     vocab_size: _Count
     tie_word_embeddings: bool
     max_position_embeddings: _Count

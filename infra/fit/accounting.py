@@ -103,10 +103,10 @@ class Accounting:
         self._table = table or constants()
 
     def row(self, term: str) -> Row:
-        """The row that counts.
+        """The row that counts; every term has one that applies to all versions.
 
         Raises:
-            KeyError: no row of this term applies.
+            KeyError: there is no such term.
         """
         for row in reversed(self._table.of(term)):
             if row.applies(self._key, self.facts):

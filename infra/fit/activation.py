@@ -43,7 +43,8 @@ class Peak:
     """The peak in bytes, and what it is made of.
 
     ``stages`` are name, bytes in use, size of the largest tensor; ``numbers`` the symbols of the formula; ``resident``
-    is the sampler's state, ``sampler`` what a warm-up of the sampler needs after the cache is there.
+    is the sampler's state, ``sampler`` what a warm-up of the sampler needs after the cache is there, ``unit`` one
+    logits matrix in float32, ``experts`` the experts' scratch whether it counts or not.
     """
 
     total: float
@@ -52,6 +53,8 @@ class Peak:
     formula: str
     resident: float
     sampler: float
+    unit: float
+    experts: float
 
 
 def batch(card: ModelCard, options: Options, rules: Accounting, length: int) -> Batch:
@@ -120,24 +123,30 @@ def peak(
     kept = float(tokens * hidden * size + sequences * hidden * size * rules.whole("picked_rows"))
     filter_bytes = 4.0 * min(gpu.multiprocessors, sequences) * arch.vocab_size if rules.on("filter") else 0.0
     sampler = coefficient * unit + filter_bytes + kept
-    if "V0" in rules.facts and tokens < length_of(card, options) and not rules.on("chunks_sample"):
+    automatic = options.max_num_batched_tokens is None
+    if (
+        "V0" in rules.facts
+        and automatic
+        and tokens < length_of(card, options)
+        and not rules.on("chunks_sample")
+    ):
         sampler = 0.0
     inner = max(arch.intermediate_size or 4 * hidden, hidden)
     wide = (3 if arch.gated_mlp else 2) * inner / parallel
     dense = arch.experts is None or arch.experts.num_dense_layers > 0
     forward = float(tokens * ((wide if dense else 0) + 4 * hidden) * size)
     if eight_bit_activations(card, options):
-        forward += float(tokens * inner / parallel)
+        forward += float(tokens * (inner / parallel + 3 * hidden))
     workspace, transient = _experts(card, options, rules, run)
     forward += transient
     stages = _vision(card, run, size)
     if not logits:
         forward += 2.0 * tokens * hidden * size
         sampler = 0.0
-    scratch = _mla_scratch(card, options, rules, run, size)
+    latent = _mla_scratch(card, options, rules, run, size)
     image_bytes = images * size
     extra = workspace + image_bytes + cublas
-    stages.append(("layers", max(forward, scratch) + extra, 2 * tokens * inner / parallel * size))
+    stages.append(("layers", max(forward, latent) + extra, 2 * tokens * inner / parallel * size))
     stages.append(("sampler", sampler + extra if logits else 0.0, unit))
     total = max(stage[1] for stage in stages)
     resident = rules.number("resident") * unit if logits else 0.0
@@ -150,7 +159,7 @@ def peak(
         ("c u", _gib(coefficient * unit if logits else 0.0)),
         ("filter", _gib(filter_bytes)),
         ("hidden + rows", _gib(kept)),
-        ("layers", _gib(max(forward, scratch))),
+        ("layers", _gib(max(forward, latent))),
         ("experts", _gib(workspace)),
         ("images", _gib(image_bytes)),
         ("cuBLAS", _gib(cublas)),
@@ -159,7 +168,8 @@ def peak(
         total *= 1 + rules.number("reserved")
         formula = f"({formula}) + what torch keeps"
     warm = (3.5 * unit + filter_bytes + kept) if "V2" in rules.facts else sampler
-    return Peak(total, tuple(stages), numbers, formula, resident, warm)
+    scratch = _expert_scratch(card, options, rules, run)
+    return Peak(total, tuple(stages), numbers, formula, resident, warm, unit, scratch)
 
 
 def length_of(card: ModelCard, options: Options) -> int:
@@ -181,16 +191,20 @@ def _gib(size: float) -> str:
 
 def _experts(card: ModelCard, options: Options, rules: Accounting, run: Batch) -> tuple[float, float]:
     """Return the experts' scratch that stays, and that which goes with the layer, in bytes."""
-    experts = card.architecture.experts
     how = rules.text("moe_workspace")
-    if experts is None or how == "none":
-        return 0.0, 0.0
+    size = 0.0 if how == "none" else _expert_scratch(card, options, rules, run)
+    return (size, 0.0) if how == "resident" else (0.0, size)
+
+
+def _expert_scratch(card: ModelCard, options: Options, rules: Accounting, run: Batch) -> float:
+    experts = card.architecture.experts
+    if experts is None:
+        return 0.0
     hidden = card.architecture.hidden_size
     width = experts.moe_intermediate_size / options.tensor_parallel_size
     chunk = rules.whole("moe_chunk")
     tokens = min(run.tokens, chunk) if chunk else run.tokens
-    size = float(tokens * experts.num_experts_per_tok * (max(width, hidden) + max(2 * width, hidden)) * 2)
-    return (size, 0.0) if how == "resident" else (0.0, size)
+    return float(tokens * experts.num_experts_per_tok * (max(width, hidden) + max(2 * width, hidden)) * 2)
 
 
 def _mla_scratch(card: ModelCard, options: Options, rules: Accounting, run: Batch, size: int) -> float:

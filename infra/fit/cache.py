@@ -245,7 +245,7 @@ def _token_bytes(
 ) -> int:
     if arch.mla is not None:
         mla = arch.mla
-        if not _has(rules, "mla"):
+        if rules.text("mla") == "heads":
             return 2 * max(arch.num_attention_heads // parallel, 1) * _PADDED_HEAD * size
         if dtype == "fp8_ds_mla" or (mla.index_head_dim and dtype.startswith("fp8")):
             return _DS_MLA
@@ -256,14 +256,6 @@ def _token_bytes(
         width = arch.full_head_dim or width
     value = arch.v_head_dim or width
     return max(heads // parallel, 1) * (width + value) * size
-
-
-def _has(rules: Accounting, term: str) -> bool:
-    try:
-        rules.row(term)
-    except KeyError:
-        return False
-    return True
 
 
 def _state_bytes(arch: Architecture, parallel: int, size: int) -> int:

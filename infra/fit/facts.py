@@ -73,6 +73,8 @@ def _static(card: ModelCard, gpu: Gpu, options: Options) -> frozenset[str]:
         "lora": options.enable_lora,
         "prefix_caching": options.enable_prefix_caching is not False,
         "flashinfer": options.flashinfer,
+        "total_known": gpu.total_known,
+        "total_unknown": not gpu.total_known,
         options.usage: True,
     }
     return frozenset(word for word, holds in facts.items() if holds)

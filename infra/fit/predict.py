@@ -105,7 +105,7 @@ class _Startup:
         resident = top.resident / GIB
         if rules.text("budget") == "free_drop":
             resident += self._buffers(run, length)
-        budget = gpu.total * self._utilization()
+        budget = gpu.total * self.utilization()
         cache = budget - held - top.total / GIB - outside - resident
         if rules.on("graphs_charged"):
             cache -= graphs
@@ -127,7 +127,8 @@ class _Startup:
             rules,
         )
 
-    def _utilization(self) -> float:
+    def utilization(self) -> float:
+        """The share of the GPU that vLLM may use."""
         asked = self.options.gpu_memory_utilization
         return self.rules.number("utilization") if asked is None else asked
 
@@ -166,10 +167,13 @@ class _Startup:
         """Find the first stage that does not fit the whole GPU (not the budget: allocations see real free memory)."""
         total, rules = self.gpu.total, self.rules
         context = rules.number("context")
+        if rules.text("budget") == "device":
+            # What is outside torch holds the context already.
+            outside -= rules.number("context_charged")
         present = max(outside, context)
         if held + present > total:
             return OutOfMemory("load", min(held * 0.02, 0.5), total - 0.1, 0.1)
-        asked = total * self._utilization()
+        asked = total * self.utilization()
         if rules.since("0.9.1") and "V0" not in rules.facts and asked > total - context:
             return OutOfMemory("free memory at start-up", asked, context, total - context)
         for stage, size, tensor in top.stages:
@@ -216,7 +220,16 @@ def predict(card: ModelCard, gpu: Gpu, options: Options, version: str, table: Co
     accounts = startup.accounts(length)
     account = min(accounts, key=lambda one: one.cache)
     rules = account.rules
-    width = spread(card, gpu, options, rules, account.loaded, account.top)
+    width = spread(
+        rules,
+        {
+            "weights": account.held,
+            "u": account.top.unit / GIB,
+            "experts": account.top.experts / GIB,
+            "graphs": account.graphs,
+            "total": gpu.total * startup.utilization(),
+        },
+    )
     plan = account.cache_layout
     cache, low, high = account.cache, account.cache - width.down, account.cache + width.up
     if options.kv_cache_memory_bytes is not None:

@@ -16,12 +16,14 @@ class Gpu:
 
     ``total`` is what torch and vLLM report as usable, not the sticker; ``capability`` the CUDA compute capability
     such as 8.9; ``multiprocessors`` the number of SMs (a term of vLLM's sampler from 0.17).
+    ``total_known`` is False where the total is reckoned from the sticker.
     """
 
     name: str
     total: float
     capability: float
     multiprocessors: int = 108
+    total_known: bool = True
 
     @property
     def hopper_or_later(self) -> bool:
@@ -118,13 +120,12 @@ class Fit:
     """One GPU's memory at start-up, and what it means.
 
     ``kv_cache`` is what is left for the cache (negative when nothing is), ``kv_low`` and ``kv_high`` its 90 % interval;
-    ``kv_tokens`` the tokens that vLLM would print. With pipeline stages it is the
-    least of them that counts; ``kv_first_stage`` is what the first one's log says. ``kv_needed`` is what one request of ``max_model_len`` tokens takes,
-    ``kv_bytes_per_token`` that by token: exact where every layer keeps every token. ``estimated_max_len`` is the
-    longest ``max_model_len`` that would start with everything else unchanged (0 when none would); ``max_concurrency``
-    how many requests of full length fit at once. ``version`` is the vLLM version meant, ``engine`` V0 or V1,
-    ``runner`` the model runner (V0, V1, V2). ``outcome`` is the verdict at the point, ``outcome_low`` at the low end of
-    the interval. ``notes`` say where the data are thin.
+    ``kv_tokens`` the tokens that vLLM would print. Of several pipeline stages the one with the least counts;
+    ``kv_first_stage`` is what the first one's log says. ``kv_needed`` is what one request of ``max_model_len`` tokens takes, ``kv_bytes_per_token`` that by token: exact where every layer keeps every token.
+    ``estimated_max_len`` is the longest ``max_model_len`` that would start with everything else unchanged (0 when none
+    would); ``max_concurrency`` how many requests of full length fit at once. ``version`` is the vLLM version meant,
+    ``engine`` V0 or V1, ``runner`` the model runner (V0, V1, V2). ``outcome`` is the verdict at
+    the point, ``outcome_low`` at the low end of the interval. ``notes`` say where the data are thin.
     """
 
     outcome: Outcome

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from infra.cards import Architecture, ModelCard
+from infra.fit.accounting import Accounting
 from infra.fit.types import GIB, MIB, Options
 from infra.versions import version_key
 
@@ -24,10 +25,8 @@ _LEARNED_POSITIONS: Final = frozenset({"OPTForCausalLM", "GPT2LMHeadModel", "GPT
 _NO_ROTARY: Final = _LEARNED_POSITIONS | {"BloomForCausalLM", "MPTForCausalLM", "JambaForCausalLM"}
 # A counted size further from the published one than this means that the shapes are not understood.
 _TRUSTED: Final = 0.02
-# A checkpoint's files may hold more than is loaded (a tied output matrix, say), so their size alone is trusted less.
-_UNTRUSTED: Final = 0.25
-# gpt-oss: MXFP4 kernels pad the experts' 2880 to a multiple of 256 on one side; published loads of 0.11 and 0.19.
-_MXFP4_PADDING: Final = 1.075
+# gpt-oss: the MXFP4 kernels pad the experts' 2880 on one side to 3072; published loads of 0.11 and 0.19.
+_MXFP4_PADDING: Final = 3072 / 2880
 
 
 @dataclass(frozen=True)
@@ -232,7 +231,13 @@ def loaded(card: ModelCard, options: Options, version: str, stage: int = 0) -> L
         text *= factor
         sums = {name: value * factor for name, value in sums.items()}
         basis = "checkpoint size"
+    extra_gib = 0.0
+    if experts_only:
+        extra_gib = Accounting(version, frozenset()).number("mxfp4_extra")
+    if arch.mla is not None:
+        extra_gib += Accounting(version, frozenset()).number("mla_extra")
     parts = [
+        ("kernels' scratch", extra_gib * GIB),
         ("layers", sums["linear"] + sums["other"]),
         ("experts", sums["expert"]),
         ("embedding and output matrices", sums["embedding"]),
@@ -262,6 +267,8 @@ def _correction(card: ModelCard, method: str | None, each: float, size: int) -> 
     counted = counted_parameters(card.architecture)
     vision = (card.vision.parameters or 0) if card.vision is not None else 0
     weights = card.weights
+    if method is not None and method == weights.quantization and weights.bytes is not None:
+        return _by_size(card, method, each, size)
     known = weights.parameters
     if known is None and weights.quantization is None and weights.bytes is not None:
         known = weights.bytes // (4 if weights.dtype == "float32" else 2)
@@ -269,15 +276,19 @@ def _correction(card: ModelCard, method: str | None, each: float, size: int) -> 
         if abs(counted + vision - known) <= _TRUSTED * known:
             return None
         return max((known - vision) / counted, 0.01)
-    if method is None or method != weights.quantization or weights.bytes is None:
-        return None
+    return None
+
+
+def _by_size(card: ModelCard, method: str, each: float, size: int) -> float | None:
+    """Return the factor between a quantised checkpoint's size and what its shapes make of it; None when they agree."""
+    vision = (card.vision.parameters or 0) if card.vision is not None else 0
     experts_only = "mxfp4" in method
     whole = 0.0
     for tensor in shapes(card.architecture, 1):
         quantised = tensor.kind == "expert" or (tensor.kind == "linear" and not experts_only)
         whole += tensor.elements * tensor.count * (each if quantised else size)
-    factor = (weights.bytes - vision * size) / whole
-    return None if abs(factor - 1) <= _UNTRUSTED else max(factor, 0.01)
+    factor = ((card.weights.bytes or 0) - vision * size) / whole
+    return None if abs(factor - 1) <= _TRUSTED else max(factor, 0.01)
 
 
 def _vision_bytes(card: ModelCard, size: int, parallel: int) -> float:
@@ -304,9 +315,8 @@ def rotary_bytes(card: ModelCard, options: Options) -> float:
     width = arch.rotary_dim if arch.rotary_dim is not None else arch.head_dim
     if arch.mla is not None:
         width = arch.mla.qk_rope_head_dim
-    return float(
-        max(arch.max_position_embeddings, options.max_model_len or 0) * width * element_bytes(card, options)
-    )
+    rows = arch.rotary_positions or max(arch.max_position_embeddings, options.max_model_len or 0)
+    return float(rows * width * element_bytes(card, options))
 
 
 def lora_bytes(card: ModelCard, options: Options) -> float:

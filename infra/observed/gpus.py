@@ -16,6 +16,7 @@ _STICKER: Final = re.compile(r"(\d+(?:\.\d+)?) ?(GiB|GB)", re.IGNORECASE)
 _USABLE: Final = 0.97
 # A card whose name says nothing: capability and multiprocessors of an A10-like one.
 _OTHER: Final = (8.6, 82)
+_LARGE: Final = (9.0, 132)
 
 
 @functools.lru_cache(maxsize=1)
@@ -35,30 +36,27 @@ def _table() -> tuple[tuple[str, Gpu], ...]:
         )
 
 
-def gpu_named(name: str, total: float | None) -> tuple[Gpu | None, bool]:
-    """Return the GPU that a name means, and whether its total is known rather than taken from the sticker.
+def gpu_named(name: str, total: float | None) -> Gpu | None:
+    """Return the GPU that a name means; None when neither name nor total says its memory.
 
     Args:
         name: as written, ``A100 40GB`` or ``24GB class (21.99 GiB)``; may be empty.
         total: GiB that torch reported, None when it is not said.
     """
-    text = name.lower()
-    found = next((gpu for key, gpu in _table() if _in(key, text)), None)
+    found = next((gpu for key, gpu in _table() if _in(key, name.lower())), None)
     if found is not None:
         # A whole number is the sticker's, not what torch reports.
         measured = total is not None and abs(total - round(total)) > 1e-6
         size = total if total is not None and measured else found.total
-        return Gpu(name, size, found.capability, found.multiprocessors), True
+        return Gpu(name, size, found.capability, found.multiprocessors)
+    known = total is not None
     if total is None:
         sticker = _STICKER.search(name)
         if sticker is None:
-            return None, False
-        size = float(sticker[1])
-        total = size if sticker[2].lower() == "gib" else size * _USABLE
-        return Gpu(name, total, *_OTHER), False
-    big = total > 70
-    capability, units = ((9.0, 132) if total < 100 or total > 130 else (9.0, 132)) if big else _OTHER
-    return Gpu(name, total, capability, units), True
+            return None
+        total = float(sticker[1]) if sticker[2].lower() == "gib" else float(sticker[1]) * _USABLE
+    capability, multiprocessors = _LARGE if total > 70 else _OTHER
+    return Gpu(name, total, capability, multiprocessors, total_known=known)
 
 
 def _in(key: str, text: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import yaml
@@ -22,12 +22,23 @@ from infra.observed.gpus import gpu_named
 from infra.recipes import catalog
 from infra.versions import version_key
 
-# Versions that stand for all where a row names none: V0, V1 with the sorting sampler, V1 with the filter.
-_ANY_VERSION: Final = ("0.6.6", "0.11.0", "0.19.0")
+# Versions that stand for all where a row names none. The first is the answer, since its sampler takes the most: V1 with
+# the sorting sampler; then V0, and V1 with the filter. The interval holds those of all three.
+_ANY_VERSION: Final = ("0.11.0", "0.6.6", "0.19.0")
 _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?")
 _UNGATED: Final = frozenset({"Starcoder2ForCausalLM", "OPTForCausalLM", "PhiForCausalLM", "FalconForCausalLM",
     "GPTNeoXForCausalLM", "GPT2LMHeadModel", "BloomForCausalLM", "MPTForCausalLM", "GPTBigCodeForCausalLM",
     "NemotronHForCausalLM", "NemotronForCausalLM", "MptForCausalLM"})  # fmt: skip
+
+_METHOD_OF_WORD: Final = {
+    "w8a8": "compressed-tensors",
+    "w8a16": "compressed-tensors",
+    "w4a16": "compressed-tensors",
+    "int8": "gptq",
+    "int4": "gptq",
+    "autoround": "gptq",
+    "bnb-4bit": "bitsandbytes",
+}
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,6 @@ class Observed:
     gpu: Gpu | None
     options: Options
     versions: tuple[str, ...]
-    total_known: bool
 
 
 def predict_row(
@@ -78,7 +88,7 @@ def predict_row(
     fits = [
         predict(observed.card, gpu, observed.options, version, constants) for version in observed.versions
     ]
-    fit = sorted(fits, key=lambda one: one.kv_cache)[len(fits) // 2]
+    fit = fits[0]
     weights = round(fit.weights, 4)
     if observed.gpu is None:
         return RowPrediction(name, weights)
@@ -92,8 +102,15 @@ def predict_row(
         round(max(one.kv_high - one.kv_cache + one.kv_first_stage for one in fits), 4),
         fit.kv_tokens,
         fit.estimated_max_len,
-        outcome_word(fit),
+        _known_outcome(row, fit),
     )
+
+
+def _known_outcome(row: Mapping[str, str], fit: Fit) -> str | None:
+    """The verdict; None where it hangs on a length that the row does not name."""
+    if fit.outcome is Outcome.KV_TOO_SMALL and not (row.get("max_model_len") or "").strip():
+        return None
+    return outcome_word(fit)
 
 
 def outcome_word(fit: Fit) -> str:
@@ -113,7 +130,7 @@ def read_row(row: Mapping[str, str], arch: Mapping[str, str] | None) -> Observed
     card = card_of(row, arch)
     if card is None:
         return None
-    gpu, known = gpu_named(row.get("gpu") or "", _float(row, "gpu_mem_gib"))
+    gpu = gpu_named(row.get("gpu") or "", _float(row, "gpu_mem_gib"))
     versions, engine = _versions(row, args)
     method = method_of(row)
     options = Options(
@@ -139,7 +156,7 @@ def read_row(row: Mapping[str, str], arch: Mapping[str, str] | None) -> Observed
         engine=engine,
         usage="llm" if "LLM()" in args else "openai",
     )
-    return Observed(card, gpu, options, versions, known)
+    return Observed(card, gpu, options, versions)
 
 
 def _number(text: str | None) -> float | None:
@@ -213,8 +230,7 @@ def method_of(row: Mapping[str, str]) -> str | None:
     if found is None:
         return None
     word = found[1].lower()
-    return {"w8a8": "compressed-tensors", "w8a16": "compressed-tensors", "w4a16": "compressed-tensors",
-            "int8": "gptq", "int4": "gptq", "autoround": "gptq", "bnb-4bit": "bitsandbytes"}.get(word, word)  # fmt: skip
+    return _METHOD_OF_WORD.get(word, word)
 
 
 def bits_of(name: str, method: str | None) -> int | None:
@@ -369,8 +385,3 @@ def _kinds(window: str, layers: int) -> LayerKinds | None:
     else:
         sliding = layers
     return LayerKinds(full=layers - sliding, sliding=sliding)
-
-
-def with_version(observed: Observed, version: str) -> Observed:
-    """The same start-up with another version of vLLM."""
-    return replace(observed, versions=(version,))
