@@ -210,17 +210,11 @@ def _weights(results: Results) -> Sheet:
         ("all", lambda row: True),
     )
     lines = []
-    for name, chosen in kinds:
-        rows = [row for row in results.table.rows if chosen(row)]
-        given = measures.weight_errors(rows, results.ours)
-        withheld = measures.weight_errors(rows, results.withheld)
-        lines.append((name, str(given.rows), *_errors(given)[:4], str(withheld.rows), *_errors(withheld)[:4]))
-    head = ("rows", "median", "p90", "mean", "bias")
-    columns = (
-        "weights a GPU, % of the measured ones",
-        *head,
-        *(f"{word}, measured sizes withheld" for word in head),
-    )
+    for remark, said in (("", results.ours), (", sizes measured at a start-up withheld", results.withheld)):
+        for name, chosen in kinds:
+            errors = measures.weight_errors([row for row in results.table.rows if chosen(row)], said)
+            lines.append((name + remark, str(errors.rows), *_errors(errors)[:4]))
+    columns = ("weights a GPU, % of the measured ones", "rows", "median", "p90", "mean", "bias")
     return Sheet("Weights", columns, tuple(lines))
 
 
