@@ -1,4 +1,8 @@
-"""Model cards: the types of what is known of one Hugging Face model. Pure: no pulumi, no google, no network."""
+"""Model cards: the types of what is known of one Hugging Face model. Pure: no pulumi, no google, no network.
+
+``infra.cards.config`` reads a ``config.json`` into them, ``infra.cards.checkpoint`` the headers of safetensors files; a
+preview needs neither, so they are not imported here.
+"""
 
 from infra.cards.types import (
     Architecture,

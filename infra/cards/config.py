@@ -87,11 +87,13 @@ class _Composite:
     text_type: str | None
     vision_type: str | None
     modalities: tuple[Modality, ...] = ("text", "image")
-    image_tokens: Callable[[Section, Vision], int | None] = lambda config, vision: None
+    image_tokens: Callable[[Section, Vision, Mapping[str, Any]], int | None] = lambda config, vision, images: (
+        None
+    )
     remote_code: bool = False
 
 
-def _patches(config: Section, vision: Vision) -> int | None:
+def _patches(config: Section, vision: Vision, images: Mapping[str, Any]) -> int | None:
     """LLaVA 1.5: one position a patch; the class position is dropped (``vision_feature_select_strategy``)."""
     if not (vision.image_size and vision.patch_size):
         return None
@@ -99,31 +101,99 @@ def _patches(config: Section, vision: Vision) -> int | None:
     return (vision.image_size // vision.patch_size) ** 2 + extra
 
 
-def _soft_tokens(config: Section, vision: Vision) -> int | None:
-    """Gemma 3: an image always takes this many."""
-    return config.integer("mm_tokens_per_image")
+def _soft_tokens(config: Section, vision: Vision, images: Mapping[str, Any]) -> int | None:
+    """Gemma: an image always takes this many (256 in Gemma 3n: ``TOKENS_PER_IMAGE`` of vLLM's gemma3n_mm.py)."""
+    if config.values.get("model_type") == "gemma3n":
+        return 256
+    return config.integer("mm_tokens_per_image", "vision_soft_tokens_per_image")
+
+
+def _pinpoints(config: Section) -> list[tuple[int, int]]:
+    """The grids of LLaVA 1.6, height and width in pixels."""
+    return [(height, width) for height, width in config.values.get("image_grid_pinpoints") or ()]
+
+
+def _grid(config: Section, vision: Vision, images: Mapping[str, Any]) -> int | None:
+    """LLaVA 1.6: the whole image, then the tiles of the largest grid with a position at the end of each row."""
+    base = _patches(config, vision, images)
+    if not (base and vision.image_size and vision.patch_size):
+        return None
+    side = vision.image_size // vision.patch_size
+    grids = (
+        (height // vision.image_size * side, width // vision.image_size * side)
+        for height, width in _pinpoints(config)
+    )
+    return base + max((rows * columns + rows for rows, columns in grids), default=0)
+
+
+def _rows(config: Section, vision: Vision, images: Mapping[str, Any]) -> int | None:
+    """Pixtral: merged patches of the largest square image, with a position at the end of each row."""
+    if not (vision.image_size and vision.patch_size):
+        return None
+    side = vision.image_size // (vision.patch_size * (config.integer("spatial_merge_size") or 1))
+    return side * (side + 1)
+
+
+def _intern_tiles(config: Section, vision: Vision, images: Mapping[str, Any]) -> int | None:
+    """InternVL: ``max_dynamic_patch`` tiles and, with ``use_thumbnail``, one of the whole image."""
+    tiles = config.integer("max_dynamic_patch")
+    ratio = config.values.get("downsample_ratio")
+    if not (tiles and ratio and vision.image_size and vision.patch_size):
+        return None
+    tiles += 1 if config.values.get("use_thumbnail") and tiles > 1 else 0
+    return int(tiles * (vision.image_size // vision.patch_size) ** 2 * ratio**2)
+
+
+def _merged_patches(config: Section, vision: Vision, images: Mapping[str, Any]) -> int | None:
+    """Qwen VL: the pixels of the largest image by those of a token, ``spatial_merge_size`` squared patches."""
+    size = images.get("size")
+    pixels = size.get("longest_edge") if isinstance(size, Mapping) else None
+    pixels = images.get("max_pixels", pixels)
+    merge = config.values.get("vision_config", {}).get("spatial_merge_size", 2)
+    if not (isinstance(pixels, int) and isinstance(merge, int) and vision.patch_size):
+        return None
+    return int(pixels // (vision.patch_size * merge) ** 2)
+
+
+def _tiles(config: Section, vision: Vision, images: Mapping[str, Any]) -> int | None:
+    """Llama 4: ``max_patches`` tiles and one of the whole image; pixel shuffle leaves a part of a tile's patches."""
+    tiles = images.get("max_patches")
+    ratio = config.values.get("vision_config", {}).get("pixel_shuffle_ratio", 0.5)
+    if not (isinstance(tiles, int) and vision.image_size and vision.patch_size):
+        return None
+    return int((tiles + 1) * (vision.image_size // vision.patch_size) ** 2 * ratio**2)
 
 
 _TEXT_IMAGE_VIDEO: Final[tuple[Modality, ...]] = ("text", "image", "video")
 
 COMPOSITES: Final[Mapping[str, _Composite]] = {
     "llava": _Composite("text_config", "llama", "clip_vision_model", image_tokens=_patches),
-    "llava_next": _Composite("text_config", "llama", "clip_vision_model"),
+    "llava_next": _Composite("text_config", "llama", "clip_vision_model", image_tokens=_grid),
     "llava_onevision": _Composite("text_config", "qwen2", "siglip_vision_model", _TEXT_IMAGE_VIDEO),
-    "mistral3": _Composite("text_config", "mistral", "pixtral"),
+    "mistral3": _Composite("text_config", "mistral", "pixtral", image_tokens=_rows),
     "mllama": _Composite("text_config", "mllama_text_model", "mllama_vision_model"),
-    "llama4": _Composite("text_config", "llama4_text", "llama4_vision_model"),
+    "llama4": _Composite("text_config", "llama4_text", "llama4_vision_model", image_tokens=_tiles),
     "gemma3": _Composite("text_config", "gemma3_text", "siglip_vision_model", image_tokens=_soft_tokens),
-    "gemma3n": _Composite("text_config", "gemma3n_text", "gemma3n_vision", ("text", "image", "audio")),
-    "gemma4": _Composite("text_config", "gemma4_text", "gemma4_vision"),
+    "gemma3n": _Composite("text_config", "gemma3n_text", None, ("text", "image", "audio"), _soft_tokens),
+    "gemma4": _Composite("text_config", "gemma4_text", "gemma4_vision", image_tokens=_soft_tokens),
     "paligemma": _Composite("text_config", "gemma", "siglip_vision_model"),
-    "qwen2_vl": _Composite("", "qwen2_vl_text", "qwen2_vl_vision", _TEXT_IMAGE_VIDEO),
-    "qwen2_5_vl": _Composite("", "qwen2_5_vl_text", "qwen2_5_vl_vision", _TEXT_IMAGE_VIDEO),
-    "qwen3_vl": _Composite("text_config", "qwen3_vl_text", "qwen3_vl_vision", _TEXT_IMAGE_VIDEO),
-    "qwen3_vl_moe": _Composite("text_config", "qwen3_vl_moe_text", "qwen3_vl_moe_vision", _TEXT_IMAGE_VIDEO),
-    "qwen3_5": _Composite("text_config", "qwen3_5_text", "qwen3_5_vision", _TEXT_IMAGE_VIDEO),
-    "qwen3_5_moe": _Composite("text_config", "qwen3_5_moe_text", "qwen3_5_moe_vision", _TEXT_IMAGE_VIDEO),
-    "internvl_chat": _Composite("llm_config", None, "intern_vit_6b", remote_code=True),
+    "qwen2_vl": _Composite("", "qwen2_vl_text", "qwen2_vl_vision", _TEXT_IMAGE_VIDEO, _merged_patches),
+    "qwen2_5_vl": _Composite("", "qwen2_5_vl_text", "qwen2_5_vl_vision", _TEXT_IMAGE_VIDEO, _merged_patches),
+    "qwen3_vl": _Composite(
+        "text_config", "qwen3_vl_text", "qwen3_vl_vision", _TEXT_IMAGE_VIDEO, _merged_patches
+    ),
+    "qwen3_vl_moe": _Composite(
+        "text_config", "qwen3_vl_moe_text", "qwen3_vl_moe_vision", _TEXT_IMAGE_VIDEO, _merged_patches
+    ),
+    "qwen3_5": _Composite(
+        "text_config", "qwen3_5_text", "qwen3_5_vision", _TEXT_IMAGE_VIDEO, _merged_patches
+    ),
+    "qwen3_5_moe": _Composite(
+        "text_config", "qwen3_5_moe_text", "qwen3_5_moe_vision", _TEXT_IMAGE_VIDEO, _merged_patches
+    ),
+    "internvl_chat": _Composite(
+        "llm_config", None, "intern_vit_6b", image_tokens=_intern_tiles, remote_code=True
+    ),
     "internvl": _Composite("text_config", "qwen2", "internvl_vision"),
     "deepseek_vl_v2": _Composite("language_config", "deepseek_v2", None),
     "kimi_vl": _Composite("text_config", "deepseek_v3", "moonvit"),
@@ -135,16 +205,19 @@ COMPOSITES: Final[Mapping[str, _Composite]] = {
     "phi4mm": _Composite("", "phi4mm", None, ("text", "image", "audio"), remote_code=True),
 }
 
-# What a model of an outer model_type is called by itself.
+# Names of one number of the image encoder, the first that is there counts.
 _VISION_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
-    "hidden_size": (
-        "embed_dim",
-        "hidden_size",
-        "width",
-    ),  # embed_dim: in Qwen2-VL hidden_size is the output's width
-    "intermediate_size": ("intermediate_size",),
-    "num_attention_heads": ("num_attention_heads", "num_heads", "attention_heads", "heads"),
-    "num_hidden_layers": ("num_hidden_layers", "depth", "layers"),
+    # embed_dim first: with it (Qwen2-VL) hidden_size is the width of the output
+    "hidden_size": ("embed_dim", "hidden_size", "vt_hidden_size", "width"),
+    "intermediate_size": ("intermediate_size", "vt_intermediate_size"),
+    "num_attention_heads": (
+        "num_attention_heads",
+        "num_heads",
+        "attention_heads",
+        "vt_num_attention_heads",
+        "heads",
+    ),
+    "num_hidden_layers": ("num_hidden_layers", "depth", "vt_num_hidden_layers", "layers"),
     "num_global_layers": ("num_global_layers",),
     "image_size": ("image_size",),
     "patch_size": ("patch_size",),
@@ -165,11 +238,18 @@ def _defaults() -> Mapping[str, Mapping[str, Any]]:
     return found
 
 
-def read_config(config: Mapping[str, Any]) -> ConfigFacts:
+def read_config(
+    config: Mapping[str, Any],
+    *,
+    preprocessor: Mapping[str, Any] | None = None,
+    quantization: Mapping[str, Any] | None = None,
+) -> ConfigFacts:
     """Read a ``config.json``.
 
     Args:
         config: the file's content.
+        preprocessor: that of ``preprocessor_config.json``, which has the largest size of an image.
+        quantization: that of ``hf_quant_config.json``, where ModelOpt writes what others write into ``config.json``.
 
     Raises:
         ConfigError: it is of an unknown kind, or lacks a number that has no default, or a number is something else.
@@ -200,7 +280,7 @@ def read_config(config: Mapping[str, Any]) -> ConfigFacts:
     )
     outer = Section(config, _defaults().get(outer_type or "", {}))
     architecture = _architecture(names[0], text, outer, model_type, family)
-    vision = _vision(config, composite, outer)
+    vision = _vision(config, composite, outer, preprocessor or {})
     auto_map = config.get("auto_map")
     remote = isinstance(auto_map, Mapping) and "AutoConfig" in auto_map
     notes = list(text.notes)
@@ -214,7 +294,8 @@ def read_config(config: Mapping[str, Any]) -> ConfigFacts:
         dtype=dtype_of(config.get("dtype", config.get("torch_dtype")))
         or dtype_of(values.get("dtype", values.get("torch_dtype"))),
         quantization=_quantization(config.get("quantization_config") or config.get("compression_config"))
-        or _quantization(values.get("quantization_config")),
+        or _quantization(values.get("quantization_config"))
+        or _quantization(quantization),
         model_type=model_type,
         needs_remote_code=remote and (family.remote_code or bool(composite and composite.remote_code)),
         notes=tuple(notes),
@@ -248,11 +329,14 @@ def _architecture(name: str, text: Section, outer: Section, model_type: str, fam
     layers = family.layers(text)
     hidden, heads = text.hidden, text.heads
     mla = _mla(text)
-    head_dim = text.integer(*NAMES["head_dim"]) or hidden // heads
     if mla is not None:
         head_dim = mla.qk_nope_head_dim + mla.qk_rope_head_dim
+    else:
+        head_dim = text.integer(*NAMES["head_dim"]) or hidden // heads
     experts = family.experts(text)
     inner = text.integer("intermediate_size_mlp") or text.integer(*NAMES["inner"])
+    if inner and family.halved_mlp:
+        inner //= 2
     if model_type == "granitemoehybrid" and experts is None:
         inner = text.integer("shared_intermediate_size")  # without experts its MLP is the shared one
     if not inner and family.inner_factor:
@@ -276,6 +360,7 @@ def _architecture(name: str, text: Section, outer: Section, model_type: str, fam
         full_head_dim=full_dim if full_dim != head_dim else None,
         full_num_key_value_heads=full_kv if full_kv != kv_heads else None,
         rotary_dim=None if mla else _rotary_dim(text, family, model_type, head_dim),
+        rotary_positions=_rotary_positions(text, model_type),
         vocab_size=text.need(*NAMES["vocab"], card="architecture.vocab_size"),
         tie_word_embeddings=_tied(text, outer),
         max_position_embeddings=_positions(text, model_type),
@@ -336,8 +421,20 @@ def _rotary_dim(text: Section, family: Family, model_type: str, head_dim: int) -
     return width if width != head_dim else None
 
 
+def _rotary_positions(text: Section, model_type: str) -> int | None:
+    """Gemma 3 has two tables: of the layers with a window, and of the others, stretched by its linear scaling."""
+    if model_type not in ("gemma3_text", "gemma3n_text"):
+        return None
+    longest = _positions(text, model_type)
+    rope = _rope(text)
+    kind = rope.get("rope_type", rope.get("type"))
+    factor = rope.get("factor", 1) if kind == "linear" else 1
+    return longest + int(longest * factor)
+
+
 def _positions(text: Section, model_type: str) -> int:
-    """The longest context that vLLM derives (``_get_and_verify_max_len`` in vllm/config/model.py)."""
+    """The longest context that vLLM derives (``_get_and_verify_max_len`` in vllm/config/model.py): scalings of the
+    rotary embedding that stretch ``max_position_embeddings`` (linear, dynamic) are multiplied in."""
     longest = text.integer("model_max_length")
     if not longest:
         found = [value for name in _POSITIONS if (value := text.integer(name))]
@@ -356,7 +453,9 @@ def _positions(text: Section, model_type: str) -> int:
     return int(longest * factor)
 
 
-def _vision(config: Mapping[str, Any], composite: _Composite | None, outer: Section) -> Vision | None:
+def _vision(
+    config: Mapping[str, Any], composite: _Composite | None, outer: Section, images: Mapping[str, Any]
+) -> Vision | None:
     section = config.get("vision_config")
     if not isinstance(section, Mapping):
         return None
@@ -374,8 +473,14 @@ def _vision(config: Mapping[str, Any], composite: _Composite | None, outer: Sect
     ratio = section.get("mlp_ratio")
     if numbers["intermediate_size"] is None and isinstance(ratio, int | float) and numbers["hidden_size"]:
         numbers["intermediate_size"] = int(numbers["hidden_size"] * ratio)
+    if numbers["num_hidden_layers"] is None:
+        numbers = {}  # no transformer: MobileNet in Gemma 3n
+    elif (grids := _pinpoints(outer)) and numbers["image_size"]:
+        numbers["max_num_tiles"] = max(h * w for h, w in grids) // numbers["image_size"] ** 2
+    elif isinstance(images.get("max_patches"), int):
+        numbers["max_num_tiles"] = images["max_patches"]
     vision = Vision(**numbers)
-    tokens = composite.image_tokens(outer, vision) if composite else None
+    tokens = composite.image_tokens(outer, vision, images) if composite else None
     return vision.model_copy(update={"max_tokens_per_image": tokens})
 
 
@@ -410,9 +515,12 @@ def _quantization(section: object) -> Quantization | None:
         str(section.get("quant_method") or "").lower().replace("compressed_tensors", "compressed-tensors")
     )
     producer = section.get("producer")
-    algorithm = section.get("quant_algo") or (section.get("quantization") or {}).get("quant_algo")
+    inner = section.get("quantization")
+    algorithm = str(section.get("quant_algo") or (inner or {}).get("quant_algo")).upper()
     if (isinstance(producer, Mapping) and producer.get("name") == "modelopt") or method == "modelopt":
-        method = "modelopt_fp4" if "NVFP4" in str(algorithm).upper() else "modelopt"
+        if algorithm == "MIXED_PRECISION":  # each layer its own way
+            return Quantization("modelopt_mixed")
+        method = "modelopt_fp4" if "NVFP4" in algorithm else "modelopt"
     if not method:
         raise ConfigError(
             "config.json has a quantization_config without quant_method. Add it, as vLLM names the method, such as "

@@ -37,7 +37,7 @@ class ConfigError(Exception):
 NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "layers": ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
     "hidden": ("hidden_size", "n_embd", "d_model", "n_embed"),
-    "inner": ("intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner"),
+    "inner": ("intermediate_size", "ff_intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner"),
     "heads": ("num_attention_heads", "n_head", "n_heads"),
     "kv_heads": ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num"),
     "head_dim": ("head_dim", "kv_channels", "attention_head_dim"),
@@ -69,6 +69,7 @@ _LAYER_TYPES: Final[Mapping[str, str]] = {
     "linear_attention": "linear",
     "mamba": "mamba",
     "indexed_attention": "full",
+    "deepseek_sparse_attention": "full",
     "moe": "none",
     "mlp": "none",
     "kv_shared": "none",
@@ -130,6 +131,8 @@ OTHER_KEYS: Final = (
     "n_groups",
     "conv_kernel",
     "mm_tokens_per_image",
+    "vision_soft_tokens_per_image",
+    "spatial_merge_size",
     "vision_feature_select_strategy",
 )
 
@@ -192,6 +195,9 @@ class Section:
 
     @property
     def layers(self) -> int:
+        types = self.values.get("layers_block_type")
+        if isinstance(types, list) and not any(name in self.values for name in NAMES["layers"]):
+            return len(types)  # Nemotron 3 Ultra
         return self.need(*NAMES["layers"], card="architecture.num_hidden_layers")
 
     @property
@@ -604,8 +610,9 @@ class Family:
     """How the models of one ``model_type`` differ from Llama.
 
     ``rotary`` is the rotated share of a head where the file does not say; 0: there is no rotary embedding.
-    ``inner_factor`` gives the MLP's width from the hidden size where the file has none. ``remote_code``: neither
-    transformers nor vLLM has its configuration class. ``defaults_of`` is the type with the same defaults.
+    ``halved_mlp``: ``intermediate_size`` counts gate and up projection together. ``inner_factor`` gives the MLP's width
+    from the hidden size where the file has none. ``remote_code``: neither transformers nor vLLM has its configuration
+    class. ``defaults_of`` is the type with the same defaults.
     """
 
     layers: Callable[[Section], Layers] = _uniform
@@ -614,6 +621,7 @@ class Family:
     kv_heads: Callable[[Section], int | None] = _kv_heads
     gated_mlp: bool = True
     rotary: float = 1.0
+    halved_mlp: bool = False
     inner_factor: int | None = None
     remote_code: bool = False
     defaults_of: str | None = None
@@ -657,7 +665,9 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "ernie4_5": _LLAMA,
     "nemotron": Family(gated_mlp=False, rotary=0.5),
     # Qwen
+    "qwen": Family(halved_mlp=True, remote_code=True),
     "qwen2": _QWEN2,
+    "mimo": replace(_QWEN2, defaults_of="qwen2"),
     "qwen3": _QWEN2,
     "qwen2_moe": _QWEN_MOE,
     "qwen3_moe": _QWEN_MOE,
@@ -679,6 +689,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "phi3": _LLAMA,
     "phi4mm": Family(defaults_of="phi3", remote_code=True),
     "phi3_v": Family(defaults_of="phi3", remote_code=True),
+    "phi3small": Family(remote_code=True),
     "phimoe": _MOE,
     # DeepSeek and what is built like it
     "deepseek": replace(_DEEPSEEK, remote_code=True),
