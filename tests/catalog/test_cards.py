@@ -121,6 +121,11 @@ def test_bytes_follow_from_parameters_and_types(card: ModelCard) -> None:
         assert weights.bytes < 2 * weights.parameters
 
 
+def test_every_model_with_a_recipe_is_counted() -> None:
+    assert not [card.id for card in CARDS if card.recommended and card not in COUNTED]
+    assert len(COUNTED) > 150
+
+
 FLOAT8 = [card for card in COUNTED if card.weights.by_dtype and "F8_E4M3" in card.weights.by_dtype]
 
 
