@@ -31,9 +31,10 @@ __all__ = [
 GIB: Final = 2**30
 # Published 4-bit checkpoints (AWQ, GPTQ): groups of 128 weights share a 16-bit scale and a 4-bit zero point.
 _INT4_BYTES: Final = (4 + (16 + 4) / 128) / 8
-# Columns of a terminal that has room for more than the shortest table, and for all of it.
-_MEDIUM: Final = 110
-_WIDE: Final = 145
+# Columns of the list with this rank or a lower one are shown in any terminal.
+_ALWAYS: Final = 2
+_GAP: Final = 2  # between columns
+_ID: Final = 44  # a longer id is folded before a column is left out; nine of ten are shorter
 
 
 class Modality(StrEnum):
@@ -359,34 +360,43 @@ def table(found: Sequence[tuple[ModelCard, Fit | None]], *, width: int, fits: bo
     def yes(value: bool) -> str:
         return "yes" if value else "no"
 
-    # name, whether it is a number, the columns from which a terminal has room for it, its text
+    # name, whether it is a number, rank (the least go last where the terminal is narrow), its text
     columns: list[tuple[str, bool, int, Callable[[ModelCard, Fit | None], str]]] = [
         ("id", False, 0, lambda card, _: card.id),
-        ("family", False, _WIDE, lambda card, _: card.family),
-        ("params", True, 0, lambda card, _: _billions(card.weights.parameters)),
-        ("GiB", True, 0, lambda card, _: gib(weights_gib(card).checkpoint)),
-        ("16-bit", True, _WIDE, lambda card, _: gib(weights_gib(card).bits16)),
-        ("fp8", True, _MEDIUM, lambda card, _: gib(weights_gib(card).fp8)),
-        ("int4", True, _MEDIUM, lambda card, _: gib(weights_gib(card).int4)),
-        ("context", True, 0, lambda card, _: f"{card.architecture.max_position_embeddings:,}"),
-        ("gated", False, 0, lambda card, _: yes(card.gated)),
-        ("chat", False, _MEDIUM if fits else 0, lambda card, _: yes(card.chat_template)),
-        ("reads", False, _WIDE, lambda card, _: " ".join(card.modalities)),
+        ("family", False, 9, lambda card, _: card.family),
+        ("params", True, 1, lambda card, _: _billions(card.weights.parameters)),
+        ("GiB", True, 2, lambda card, _: gib(weights_gib(card).checkpoint)),
+        ("16-bit", True, 10, lambda card, _: gib(weights_gib(card).bits16)),
+        ("fp8", True, 7, lambda card, _: gib(weights_gib(card).fp8)),
+        ("int4", True, 7, lambda card, _: gib(weights_gib(card).int4)),
+        ("context", True, 3, lambda card, _: f"{card.architecture.max_position_embeddings:,}"),
+        ("gated", False, 4, lambda card, _: yes(card.gated)),
+        ("chat", False, 5, lambda card, _: yes(card.chat_template)),
+        ("reads", False, 8, lambda card, _: " ".join(card.modalities)),
     ]
     if fits:
         columns += [
-            ("KV tokens", True, 0, lambda _, fit: f"{fit.kv_tokens:,}" if fit else ""),
-            ("requests", True, _MEDIUM, lambda _, fit: f"{fit.max_concurrency:,.1f}" if fit else ""),
+            ("KV tokens", True, 2, lambda _, fit: f"{fit.kv_tokens:,}" if fit else ""),
+            ("requests", True, 6, lambda _, fit: f"{fit.max_concurrency:,.1f}" if fit else ""),
         ]
     else:
-        columns.append(("recommended", False, _MEDIUM, lambda card, _: _recommended(card)))
-    shown = [column for column in columns if column[2] <= width]
-    padding = (0, 1 if width < _MEDIUM else 2, 0, 0)
-    made = Table(box=None, pad_edge=False, padding=padding, header_style="bright_black")
-    for name, number, _, _ in shown:
-        made.add_column(name, justify="right" if number else "left", no_wrap=name != "id", overflow="fold")
-    for card, fit in found:
-        made.add_row(*(escape(text(card, fit)) for *_, text in shown))
+        columns.append(("recommended", False, 6, lambda card, _: _recommended(card)))
+    texts = {name: [text(card, fit) for card, fit in found] for name, _, _, text in columns}
+    room, shown = width, set[str]()
+    for name, _, rank, _ in sorted(columns, key=lambda column: column[2]):
+        longest = max(map(len, (name, *texts[name])))
+        room -= (min(longest, _ID) if name == "id" else longest) + _GAP
+        if room < -_GAP and rank > _ALWAYS:  # the last column has no gap behind it
+            break
+        shown.add(name)
+    made = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bright_black")
+    for name, number, _, _ in columns:
+        if name in shown:
+            made.add_column(
+                name, justify="right" if number else "left", no_wrap=name != "id", overflow="fold"
+            )
+    for row in zip(*(texts[name] for name, *_ in columns if name in shown), strict=True):
+        made.add_row(*map(escape, row))
     return made
 
 
