@@ -31,8 +31,8 @@ PAGE = """\
 # How near the memory prediction comes
 
 {rows} vLLM start-ups that somebody published (`benchmarks/data/fit_truth.csv`, each with its source), predicted by this
-project and by published formulas. Written by `{command}` on {date}; run it again after any change of
-`infra/fit` or its constants.
+project and by published formulas. Written on {date} by `{command}`;
+run it again after any change of `infra/fit` or its constants.
 
 ![predicted against measured KV cache](fit.svg)
 

@@ -24,7 +24,7 @@ def draw(results: Results, path: Path) -> None:
     The file is the same for the same numbers: no date, no random ids, text as text.
     """
     with matplotlib.rc_context({"svg.hashsalt": "fit", "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure(figsize=(11, 5), layout="constrained")
+        figure = Figure(figsize=(13, 5), layout="constrained")
         left, right = figure.subplots(1, 2)
         _scatter(left, results)
         _shares(right, results)
@@ -32,11 +32,11 @@ def draw(results: Results, path: Path) -> None:
 
 
 def _scatter(axes: Axes, results: Results) -> None:
-    rows = measures.kv_rows(results.table.rows)
-    for era, members in measures.grouped(rows, lambda row: row.era).items():
+    groups = measures.grouped(measures.kv_rows(results.table.rows), lambda row: row.era)
+    for era in ERAS:
         points = [
             (_shown(row.kv), _shown(said.kv), _shown(said.kv_low, said.kv), _shown(said.kv_high, said.kv))
-            for row in members
+            for row in groups.get(era, ())
             if (said := results.crossed.get(row.id)) is not None and said.kv is not None
         ]
         if not points:
@@ -80,4 +80,4 @@ def _shares(axes: Axes, results: Results) -> None:
     axes.set_xlabel("absolute error, GiB a GPU")
     axes.set_ylabel("rows with at most this error, %")
     axes.set_title("every method on the rows it answers")
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
