@@ -148,9 +148,10 @@ def peak(
     extra = workspace + image_bytes + cublas
     stages.append(("layers", max(forward, latent) + extra, 2 * tokens * inner / parallel * size))
     stages.append(("sampler", sampler + extra if logits else 0.0, unit))
-    total = max(stage[1] for stage in stages)
+    compiling = rules.number("compile") * GIB
+    total = max(stage[1] for stage in stages) + compiling
     resident = rules.number("resident") * unit if logits else 0.0
-    formula = "max(c u + filter + hidden + rows, layers) + experts + images + cuBLAS"
+    formula = "max(c u + filter + hidden + rows, layers) + experts + images + cuBLAS + compiling"
     numbers = (
         ("S", str(sequences)),
         ("T", str(tokens)),
@@ -163,6 +164,7 @@ def peak(
         ("experts", _gib(workspace)),
         ("images", _gib(image_bytes)),
         ("cuBLAS", _gib(cublas)),
+        ("compiling", _gib(compiling)),
     )
     if rules.text("budget") == "reserved":
         total *= 1 + rules.number("reserved")

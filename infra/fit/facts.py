@@ -70,6 +70,7 @@ def _static(card: ModelCard, gpu: Gpu, options: Options) -> frozenset[str]:
         "tp>4": options.tensor_parallel_size > 4,
         "pp>1": options.pipeline_parallel_size > 1,
         "eager": options.enforce_eager,
+        "compiled": options.compiled,
         "lora": options.enable_lora,
         "prefix_caching": options.enable_prefix_caching is not False,
         "flashinfer": options.flashinfer,

@@ -18,8 +18,6 @@ from infra.fit.weights import Loaded, element_bytes, loaded, rotary_bytes
 _MOST_SEQUENCES: Final = 1024
 # The largest V1 graph sizes that logs count: 51 of them from 256 sequences up.
 _GRAPH_SIZES: Final = 51
-# Published captures of graphs are 0.45 to 1.4 times the estimate: below this share they surely fail.
-_LEAST_GRAPHS: Final = 0.4
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,25 @@ class _Startup:
             loaded(card, replace(options, max_model_len=None), version, stage)
             for stage in dict.fromkeys((0, options.pipeline_parallel_size - 1))
         ]
+
+    def starts(self, length: int, *, careful: bool) -> bool:
+        """Whether a start-up with this length succeeds; ``careful`` as the verdict is, else at the point."""
+        account = self.account(length)
+        cache = account.cache
+        if careful:
+            cache -= self.rules.number("caution") * self.spread(account).down
+        return account.outcome(length, cache) is Outcome.OK
+
+    def spread(self, account: _Account) -> Spread:
+        """The interval of an account."""
+        references = {
+            "weights": account.held,
+            "u": account.top.unit / GIB,
+            "experts": account.top.experts / GIB,
+            "graphs": account.graphs,
+            "total": self.gpu.total * self.utilization(),
+        }
+        return spread(self.rules, references)
 
     def layout(self, tokens: int) -> Layout:
         options = self.options
@@ -148,6 +165,8 @@ class _Startup:
         )
         if arch.experts is not None:
             whole += rules.number("graphs_moe")
+        if self.options.enable_lora:
+            whole *= rules.number("graphs_lora")
         if not rules.since("0.11.1"):
             return whole
         sizes = min(2 * run.sequences, 512) / 512
@@ -183,7 +202,9 @@ class _Startup:
             return None
         # After the cache is there: graphs, then a warm-up of the sampler with every sequence.
         left = total - context - held - outside - top.resident / GIB - cache
-        least = graphs * _LEAST_GRAPHS
+        if rules.on("graphs_charged"):
+            left -= graphs
+        least = 0.0 if rules.on("graphs_charged") else graphs * rules.number("graphs_caution")
         if least > left:
             return _failed("graphs", min(least, 0.27), left, total)
         needed = top.sampler / GIB + least + rules.number("after_cache")
@@ -220,16 +241,7 @@ def predict(card: ModelCard, gpu: Gpu, options: Options, version: str, table: Co
     accounts = startup.accounts(length)
     account = min(accounts, key=lambda one: one.cache)
     rules = account.rules
-    width = spread(
-        rules,
-        {
-            "weights": account.held,
-            "u": account.top.unit / GIB,
-            "experts": account.top.experts / GIB,
-            "graphs": account.graphs,
-            "total": gpu.total * startup.utilization(),
-        },
-    )
+    width = startup.spread(account)
     plan = account.cache_layout
     cache, low, high = account.cache, account.cache - width.down, account.cache + width.up
     if options.kv_cache_memory_bytes is not None:
@@ -237,7 +249,8 @@ def predict(card: ModelCard, gpu: Gpu, options: Options, version: str, table: Co
     runner = next(word for word in ("V0", "V1", "V2") if word in rules.facts)
     needed = plan.needed(length) / GIB
     return Fit(
-        outcome=account.outcome(length),
+        outcome=account.outcome(length, cache - rules.number("caution") * (cache - low)),
+        outcome_point=account.outcome(length),
         outcome_low=account.outcome(length, low),
         version=version,
         engine="V0" if runner == "V0" else "V1",
@@ -258,7 +271,7 @@ def predict(card: ModelCard, gpu: Gpu, options: Options, version: str, table: Co
         max_num_seqs=account.run.sequences,
         max_num_batched_tokens=account.run.tokens,
         max_concurrency=_finite(plan.max_concurrency(max(cache, 0.0) * GIB, length)),
-        estimated_max_len=_longest(startup),
+        estimated_max_len=_longest(startup, careful=False),
         oom=account.oom,
         notes=width.notes,
     )
@@ -331,7 +344,7 @@ def _terms(account: _Account, width: Spread, options: Options) -> tuple[Term, ..
     return tuple(found)
 
 
-def _longest(startup: _Startup) -> int:
+def _longest(startup: _Startup, *, careful: bool) -> int:
     """Return the longest length that starts, all else unchanged; 0 when none does.
 
     A longer length leaves no more cache, but for V0's chunks above 32768 tokens, so halving finds it.
@@ -339,7 +352,7 @@ def _longest(startup: _Startup) -> int:
     low, high = 0, startup.card.architecture.max_position_embeddings
     while low < high:
         middle = (low + high + 1) // 2
-        if startup.account(middle).outcome(middle) is Outcome.OK:
+        if startup.starts(middle, careful=careful):
             low = middle
         else:
             high = middle - 1
@@ -348,6 +361,8 @@ def _longest(startup: _Startup) -> int:
 
 def limits(card: ModelCard, gpu: Gpu, options: Options, version: str) -> Limits:
     """Return the largest ``max_model_len`` and ``max_num_seqs`` that start, each with all else unchanged.
+
+    They keep the distance from the edge that the verdict keeps, so they start where the interval holds.
 
     Raises:
         ValueError: ``version`` is not a version.
@@ -358,8 +373,8 @@ def limits(card: ModelCard, gpu: Gpu, options: Options, version: str) -> Limits:
     while low < high:
         middle = (low + high + 1) // 2
         other = _Startup(card, gpu, replace(options, max_num_seqs=middle), version, None)
-        if other.account(length).outcome(length) is Outcome.OK:
+        if other.starts(length, careful=True):
             low = middle
         else:
             high = middle - 1
-    return Limits(_longest(startup), low)
+    return Limits(_longest(startup, careful=True), low)

@@ -38,7 +38,8 @@ class Options:
     Lengths in tokens; ``max_num_seqs`` in requests; ``dtype`` and ``quantization`` as vLLM's flags. ``usage`` is who
     starts vLLM, which decides its defaults: ``openai`` (``vllm serve``), ``api_server`` (the plain server, which the
     Vertex images run) or ``llm`` (the Python class). ``images_per_prompt`` is the limit of images of one request.
-    ``flashinfer`` says that the image carries FlashInfer and samples with it.
+    ``flashinfer`` says that the image carries FlashInfer and samples with it, ``compiled`` that an earlier start
+    left its compiled code (never in a fresh container).
     """
 
     max_model_len: int | None = None
@@ -62,6 +63,7 @@ class Options:
     kv_cache_memory_bytes: int | None = None
     cpu_offload_gb: float = 0.0
     flashinfer: bool = False
+    compiled: bool = False
     engine: str | None = None
     usage: str = "api_server"
 
@@ -121,14 +123,17 @@ class Fit:
 
     ``kv_cache`` is what is left for the cache (negative when nothing is), ``kv_low`` and ``kv_high`` its 90 % interval;
     ``kv_tokens`` the tokens that vLLM would print. Of several pipeline stages the one with the least counts;
-    ``kv_first_stage`` is what the first one's log says. ``kv_needed`` is what one request of ``max_model_len`` tokens takes, ``kv_bytes_per_token`` that by token: exact where every layer keeps every token.
-    ``estimated_max_len`` is the longest ``max_model_len`` that would start with everything else unchanged (0 when none
-    would); ``max_concurrency`` how many requests of full length fit at once. ``version`` is the vLLM version meant,
-    ``engine`` V0 or V1, ``runner`` the model runner (V0, V1, V2). ``outcome`` is the verdict at
-    the point, ``outcome_low`` at the low end of the interval. ``notes`` say where the data are thin.
+    ``kv_first_stage`` is what the first one's log says. ``kv_needed`` is what one request of ``max_model_len`` tokens
+    takes, ``kv_bytes_per_token`` that by token: exact where every layer keeps every token. ``max_concurrency`` is how
+    many requests of full length fit at once, ``estimated_max_len`` the longest ``max_model_len`` that would start with
+    all else unchanged (0 when none would); both, like ``kv_tokens``, at the point. ``version`` is the vLLM version
+    meant, ``engine`` V0 or V1, ``runner`` the model runner (V0, V1, V2). ``outcome`` is the verdict: at half of the
+    interval's lower side, since a start that fails costs more than one that is not tried;
+    ``outcome_point`` is that at the point and ``outcome_low`` at the interval's low end. ``notes`` say where the data are thin.
     """
 
     outcome: Outcome
+    outcome_point: Outcome
     outcome_low: Outcome
     version: str
     engine: str

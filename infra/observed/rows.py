@@ -153,6 +153,7 @@ def read_row(row: Mapping[str, str], arch: Mapping[str, str] | None) -> Observed
         images_per_prompt=_arg(args, "image") or 1,
         kv_cache_memory_bytes=_cache_bytes(args),
         cpu_offload_gb=float(_arg(args, "cpu_offload_gb") or 0),
+        compiled="compiled before" in args,
         engine=engine,
         usage="llm" if "LLM()" in args else "openai",
     )

@@ -81,14 +81,18 @@ def test_llama_vision_with_12_sequences_starts() -> None:
 def test_a_cache_smaller_than_the_asked_length_names_both_numbers() -> None:
     options = Options(max_model_len=4096, max_num_seqs=256, gpu_memory_utilization=0.76, enforce_eager=True)
     fit = predict(catalog().model(LLAMA_8B), _gpu("NVIDIA_L4"), options, GUIDE)
-    assert fit.outcome is Outcome.KV_TOO_SMALL
+    assert fit.outcome_point is Outcome.KV_TOO_SMALL
     assert 0 < fit.kv_tokens < fit.max_model_len == 4096
     # V0's start-up run is as long as max_model_len, so a shorter one leaves more cache than there is now.
     assert fit.kv_tokens <= fit.estimated_max_len < 4096
     shorter = replace(options, max_model_len=fit.estimated_max_len)
-    assert predict(catalog().model(LLAMA_8B), _gpu("NVIDIA_L4"), shorter, GUIDE).ok
+    at_the_edge = predict(catalog().model(LLAMA_8B), _gpu("NVIDIA_L4"), shorter, GUIDE)
+    assert at_the_edge.outcome_point is Outcome.OK
+    # The verdict keeps a distance from the edge.
+    assert not at_the_edge.ok
     longer = replace(options, max_model_len=fit.estimated_max_len + 1)
-    assert not predict(catalog().model(LLAMA_8B), _gpu("NVIDIA_L4"), longer, GUIDE).ok
+    past_it = predict(catalog().model(LLAMA_8B), _gpu("NVIDIA_L4"), longer, GUIDE)
+    assert past_it.outcome_point is Outcome.KV_TOO_SMALL
 
 
 def test_a_model_larger_than_the_gpu_fails_while_loading() -> None:

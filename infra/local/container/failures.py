@@ -31,12 +31,12 @@ def cache(fit: Fit, dialect: Dialect) -> str | None:
     """Return why the KV cache does not suffice, in V0's or V1's words, or None."""
     more = _MORE if dialect.since("0.14.0") else ""
     try_more = "Try increasing `gpu_memory_utilization`"
-    if fit.outcome is Outcome.NO_KV_CACHE:
+    if fit.outcome_point is Outcome.NO_KV_CACHE:
         cpu = " (this flag also controls CPU memory reservation on the CPU backend, despite its name)"
         aside = cpu if dialect.since("0.32.0") else ""
         text = f"No available memory for the cache blocks. {try_more} when initializing the engine{aside}."
         return text + more
-    if fit.outcome is not Outcome.KV_TOO_SMALL:
+    if fit.outcome_point is not Outcome.KV_TOO_SMALL:
         return None
     if fit.engine == "V0":
         return (
