@@ -75,7 +75,7 @@ def worker_of(engine: Any) -> Any:
 
 def device() -> str:
     """Name of the card; empty without one."""
-    import torch
+    import torch  # type: ignore[import-not-found]  # in vLLM's environment only
 
     return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else ""
 
@@ -88,7 +88,7 @@ def main() -> None:
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "DEBUG")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    import vllm
+    import vllm  # type: ignore[import-not-found]
 
     found: dict[str, Any] = {"vllm_version": vllm.__version__}
     answer.write_text(json.dumps(found))  # also of a start that fails
