@@ -11,16 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from infra.cards import ModelCard, RecommendedRecipe
-from infra.recipes.catalog import catalog
+from infra.recipes.catalog import Accelerator, catalog
 from infra.recipes.errors import UnknownModel, nearest
-from infra.recipes.images import default_image
+from infra.recipes.images import DEFAULT_IMAGE, default_image
 from infra.recipes.yamlfile import Lines
 
-__all__ = ["LENGTH", "SEQUENCES_WITH_IMAGES", "Filled", "with_defaults"]
+__all__ = ["LENGTH", "NO_FLOAT16", "SEQUENCES_WITH_IMAGES", "Filled", "with_defaults"]
 
 LENGTH: Final = 4096  # Google's guide: max_model_len of all its models
 # Google's guide for Llama 3.2: vLLM's memory profile holds an image for each of max_num_seqs.
 SEQUENCES_WITH_IMAGES: Final = 12
+
+MOST_GPUS: Final = 16  # of one machine type: a2-megagpu-16g
+# _FLOAT16_NOT_SUPPORTED_MODELS of vllm/config since 0.9.1: gemma2, gemma3, gemma3_text, glm4
+NO_FLOAT16: Final = ("Gemma2For", "Gemma3For", "Glm4ForCausalLM")
 
 # What only the builds of one image may take; all else of a recipe is vLLM's own, which checks hold against the version.
 _OF_THE_IMAGE: Final[tuple[str, ...]] = ("extra_args", "model_type")
@@ -30,23 +34,27 @@ _OF_THE_IMAGE: Final[tuple[str, ...]] = ("extra_args", "model_type")
 class Filled:
     """A parsed stack file with its defaults; ``taken`` of them, by dotted key, come from ``recipe``.
 
-    ``left_out`` is what the recipe has and the file's image may not take.
+    ``left_out`` is what the recipe has and the file's image may not take. ``followed`` are the defaults that follow
+    from the model and the GPU, where they are not the guide's.
     """
 
     raw: dict[str, Any]
+    followed: Mapping[str, Any] = field(default_factory=dict)
     recipe: RecommendedRecipe | None = None
     taken: Mapping[str, Any] = field(default_factory=dict)
     left_out: Mapping[str, Any] = field(default_factory=dict)
 
     def notes(self, plain: Mapping[str, Any]) -> tuple[str, ...]:
-        """Sentences that say what the recipe gave, and what it could not give.
+        """Sentences that say what the model and the recipe gave, and what the recipe could not give.
 
         Args:
             plain: the defaults of the types, by dotted key; what equals them needs no mention.
         """
         recipe, found = self.recipe, []
+        if self.followed:
+            found.append(f"defaults that follow from the model and the GPU: {_shown(self.followed)}.")
         if recipe is None:
-            return ()
+            return tuple(found)
         taken = {key: value for key, value in self.taken.items() if value != plain.get(key)}
         if taken:
             found.append(
@@ -84,18 +92,24 @@ def with_defaults(raw: dict[str, Any], *, file: str, lines: Lines) -> Filled:
     vllm, container = raw.get("vllm", {}), raw.get("container", {})
     if card is None or not isinstance(hardware, dict):
         return Filled(filled)
-    neutral = _neutral(card)
+    neutral = _neutral(card, _accelerator(hardware))
     if isinstance(vllm, dict):
         filled["vllm"] = {**neutral, **vllm}
     recipe = _recipe(card, hardware)
     image = (recipe.image_uri if recipe else None) or _image(card, hardware)
+    followed: dict[str, Any] = {}
+    given = dict(recipe.vllm) if recipe else {}
+    if isinstance(vllm, dict) and "dtype" in neutral and not {"dtype"} & (vllm.keys() | given.keys()):
+        followed["vllm.dtype"] = neutral["dtype"]
     if isinstance(container, dict):
         if image is not None:
             filled["container"] = {"image_uri": image, **container}
+            if not ("image_uri" in container or image == DEFAULT_IMAGE or (recipe and recipe.image_uri)):
+                followed["container.image_uri"] = image
         image = container.get("image_uri", image)
     if recipe is None:
-        return Filled(filled)
-    given, left_out = dict(recipe.vllm), {}
+        return Filled(filled, followed)
+    left_out: dict[str, Any] = {}
     if recipe.image_uri is None or str(image).partition("@")[0] != recipe.image_uri:
         left_out = {key: given.pop(key) for key in _OF_THE_IMAGE if key in given}
     taken: dict[str, Any] = {}
@@ -105,11 +119,11 @@ def with_defaults(raw: dict[str, Any], *, file: str, lines: Lines) -> Filled:
         left_out = {f"vllm.{key}": value for key, value in left_out.items() if key not in vllm}
     if recipe.image_uri and isinstance(container, dict) and "image_uri" not in container:
         taken["container.image_uri"] = recipe.image_uri
-    return Filled(filled, recipe, taken, left_out)
+    return Filled(filled, followed, recipe, taken, left_out)
 
 
-def _neutral(card: ModelCard) -> dict[str, Any]:
-    """The defaults that a model's own limits change, whatever the hardware; the rest are the types'."""
+def _neutral(card: ModelCard, accelerator: Accelerator | None) -> dict[str, Any]:
+    """The defaults that the limits of a model and a kind of GPU change; the rest are the types'."""
     own: dict[str, Any] = {}
     if card.architecture.max_position_embeddings < LENGTH:
         own["max_model_len"] = card.architecture.max_position_embeddings
@@ -117,16 +131,28 @@ def _neutral(card: ModelCard) -> dict[str, Any]:
         own["max_num_seqs"] = SEQUENCES_WITH_IMAGES
     if card.architecture.kinds.cross:
         own["enforce_eager"] = (
-            True  # Google's guide for Llama 3.2 Vision: its first vLLM has no CUDA graphs for it
+            True  # Google's guide: the first vLLM with Llama 3.2 Vision has no CUDA graphs for it
         )
+    if (
+        card.weights.dtype == "bfloat16"
+        and accelerator is not None
+        and accelerator.compute_capability < (8, 0)
+    ):
+        own["dtype"] = "float32" if card.architecture.name.startswith(NO_FLOAT16) else "half"
     return own
 
 
 def _image(card: ModelCard, hardware: dict[str, Any]) -> str | None:
-    """The image for a model on this hardware; None for an unknown accelerator, of which the checks speak."""
+    """The image for a model on this hardware; None for an unknown accelerator or count, of which the checks speak."""
+    accelerator, count = _accelerator(hardware), hardware.get("accelerator_count")
+    if accelerator is None or not isinstance(count, int) or not 1 <= count <= MOST_GPUS:
+        return None
+    return default_image(card, accelerator, count)
+
+
+def _accelerator(hardware: dict[str, Any]) -> Accelerator | None:
     kind = hardware.get("accelerator_type")
-    accelerator = next((a for a in catalog().accelerators() if a.accelerator_type == kind), None)
-    return None if accelerator is None else default_image(card, accelerator)
+    return next((a for a in catalog().accelerators() if a.accelerator_type == kind), None)
 
 
 def _recipe(card: ModelCard, hardware: dict[str, Any]) -> RecommendedRecipe | None:

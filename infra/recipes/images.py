@@ -7,6 +7,7 @@ from typing import Final
 
 from infra.cards import ModelCard
 from infra.recipes.catalog import Accelerator, ContainerImage, catalog
+from infra.recipes.parallel import Splitter
 from infra.versions import version_key
 
 __all__ = ["DEFAULT_IMAGE", "default_image", "fitting_images", "lacks", "since"]
@@ -75,33 +76,44 @@ def since(card: ModelCard, accelerator: Accelerator | None) -> str | None:
     return max((runs[0].first, *newer), key=version_key)
 
 
-def fitting_images(card: ModelCard, accelerator: Accelerator) -> Iterator[ContainerImage]:
-    """Google's standard images with a known version that can serve a model on a GPU, the oldest vLLM first.
+def fitting_images(card: ModelCard, accelerator: Accelerator, gpus: int = 1) -> Iterator[ContainerImage]:
+    """Google's standard images with a known version that can serve a model on some GPUs, the oldest vLLM first.
 
-    Left out: tags that move, and builds from between two releases, of which nobody knows what they have.
+    Left out: tags that move, and builds from between two releases, of which nobody knows all that they have.
+
+    Args:
+        card: the model.
+        accelerator: the kind of GPU.
+        gpus: GPUs of one machine, over which vLLM must be able to split the model.
     """
-    known = (image for image in catalog().containers() if image.vllm_version is not None)
-    for image in sorted(known, key=lambda image: (version_key(image.vllm_version or ""), image.date)):
+    known = (
+        (image.vllm_version, image) for image in catalog().containers() if image.vllm_version is not None
+    )
+    for version, image in sorted(known, key=lambda pair: (version_key(pair[0]), pair[1].date)):
         if image.arch != accelerator.cpu_arch or image.flavour != "standard" or image.note == "movable tag":
             continue
-        if lacks(card, accelerator, image.vllm_version or "") is None and _runs_method(
-            card, accelerator, image
-        ):
+        if lacks(card, accelerator, version) is not None or not _runs_method(card, accelerator, version):
+            continue
+        splitter = Splitter(card, catalog().architecture(card.architecture.name, version))
+        if next(splitter.allowed(gpus), None) is not None:
             yield image
 
 
-def default_image(card: ModelCard, accelerator: Accelerator) -> str:
-    """The image where neither the stack file nor a recipe names one: the oldest that fits, the guide's first.
+def default_image(card: ModelCard, accelerator: Accelerator, gpus: int) -> str:
+    """The image where neither the stack file nor a recipe for its hardware names one.
 
-    Where none fits it is the guide's, which the checks then refuse with the reason.
+    The oldest that fits, the guide's first; else that of one of the model's published recipes, on whatever hardware;
+    else the guide's, which the checks then refuse with the reason.
     """
-    fitting = [image.uri for image in fitting_images(card, accelerator)]
-    if DEFAULT_IMAGE in fitting or not fitting:
+    fitting = [image.uri for image in fitting_images(card, accelerator, gpus)]
+    if DEFAULT_IMAGE in fitting:
         return DEFAULT_IMAGE
-    return fitting[0]
+    named = (catalog().container(recipe.image_uri) for recipe in card.recommended if recipe.image_uri)
+    published = [image.uri for image in named if image is not None and image.arch == accelerator.cpu_arch]
+    return next(iter([*fitting, *published]), DEFAULT_IMAGE)
 
 
-def _runs_method(card: ModelCard, accelerator: Accelerator, image: ContainerImage) -> bool:
+def _runs_method(card: ModelCard, accelerator: Accelerator, version: str) -> bool:
     method = card.weights.quantization
-    needed = catalog().quantization_capability(method, image.vllm_version) if method else None
+    needed = catalog().quantization_capability(method, version) if method else None
     return needed is None or accelerator.compute_capability >= needed

@@ -8,14 +8,13 @@ from infra.cards import ModelCard
 from infra.recipes.arguments import QUANTIZATION, passed
 from infra.recipes.catalog import MachineType, catalog
 from infra.recipes.checks.report import Report
+from infra.recipes.defaults import NO_FLOAT16
 from infra.recipes.errors import HardwareMismatch, UnknownMachine, UnknownRegion, ValueProblem, nearest
 from infra.versions import version_key
 
 __all__ = ["check_compute_capability", "check_machine", "check_region"]
 
 _RACK: Final = {"a4x-highgpu-4g": 18}  # docs configure-compute: sold by the rack
-# _FLOAT16_NOT_SUPPORTED_MODELS of vllm/config since 0.9.1: gemma2, gemma3, gemma3_text, glm4
-_NO_FLOAT16: Final = ("Gemma2For", "Gemma3For", "Glm4ForCausalLM")
 _OTHER_NAMES: Final = {"NVIDIA_A100_40GB": "NVIDIA_TESLA_A100", "NVIDIA_A100": "NVIDIA_TESLA_A100"}
 
 
@@ -113,7 +112,7 @@ def check_compute_capability(report: Report, card: ModelCard, version: str | Non
         report.refuse(HardwareMismatch, key, value, text, remedy="accelerator_type: NVIDIA_TESLA_T4 or newer")
         return
     wanted = vllm.dtype if vllm.dtype != "auto" else card.weights.dtype
-    unstable = card.architecture.name.startswith(_NO_FLOAT16)
+    unstable = card.architecture.name.startswith(NO_FLOAT16)
     falls_back = (
         vllm.dtype == "auto" and version is not None and version_key(version) >= (0, 9, 0) and not unstable
     )

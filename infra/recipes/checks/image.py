@@ -91,7 +91,7 @@ def check_model_in_image(report: Report, card: ModelCard, image: ContainerImage 
     if newer is not None and lacks(card, accelerator, newer) is None:
         report.warn(f"{_KEY}: {missing} The image is a build from before {newer}, and may have it.")
         return
-    fitting = tuple(other.uri for other in fitting_images(card, accelerator))
+    fitting = tuple(other.uri for other in fitting_images(card, accelerator, hardware.accelerator_count))
     first = since(card, accelerator)
     if fitting:
         remedy = f"image_uri: {fitting[0]}"
