@@ -7,6 +7,7 @@ stack exports. Nothing is registered before every setting has been checked.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 import sys
 from pathlib import Path
@@ -40,6 +41,7 @@ def run() -> None:
         checked = settings.read(ROOT)
         if checked.bucket is not None:
             check_bucket(checked, checked.bucket)
+        checked = with_chat_template(checked)
     except StackError as problem:
         _stop(str(problem))
     for note in checked.plan.notes:
@@ -128,13 +130,38 @@ def stack_endpoint_id(checked: Settings) -> str:
 
 
 def read_buckets(checked: Settings) -> tuple[str, ...]:
-    """Buckets that the stack file makes the container read: of the weights, of a chat template."""
-    uris = (checked.plan.weights_uri, checked.stack_file.vllm.chat_template)
-    return tuple(
-        sorted(
-            {uri.removeprefix("gs://").split("/", 1)[0] for uri in uris if uri and uri.startswith("gs://")}
-        )
-    )
+    """Buckets that the stack file makes the container read: that of the weights."""
+    uri = checked.plan.weights_uri
+    return () if uri is None else (uri.removeprefix("gs://").split("/", 1)[0],)
+
+
+def with_chat_template(checked: Settings) -> Settings:
+    """Put the text of a chat template in a bucket into the container's arguments: vLLM cannot read ``gs://``.
+
+    Raises:
+        StackError: the object cannot be read, or is no template.
+    """
+    uri = checked.plan.chat_template_uri
+    if uri is None:
+        return checked
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    file, key = f"{checked.plan.name}.yaml", "vllm.chat_template"
+    try:
+        found = gcp.storage.get_bucket_object_content(bucket=bucket, name=name)
+    except Exception as error:
+        # The SDK raises bare exceptions for whatever a provider answers to a look-up.
+        _forget_failed_calls()
+        raise StackError(
+            f"cannot be read: {_reason(error)}",
+            file=file,
+            key=key,
+            value=uri,
+            remedy="name an object that exists and that you may read, or a .jinja file beside the stack file",
+        ) from None
+    try:
+        return dataclasses.replace(checked, plan=checked.plan.with_chat_template(found.content))
+    except StackError as problem:
+        raise StackError(problem.problem, file=file, key=key, value=uri, remedy=problem.remedy) from None
 
 
 def check_bucket(checked: Settings, bucket: str) -> None:

@@ -31,6 +31,7 @@ CONFIG = {
     "vertex-vllm:hfToken": "hf_verySecretToken",
     "vertex-vllm:labels": '{"owner": "me"}',
 }
+GET_OBJECT = "gcp:storage/getBucketObjectContent:getBucketObjectContent"
 GET_BUCKET = "gcp:storage/getBucket:getBucket"
 
 
@@ -138,14 +139,53 @@ def test_buckets_that_the_stack_file_reads_are_granted(
 ) -> None:
     text = (ROOT / LLAMA).read_text().replace("weights: huggingface", "weights: gs://weights/llama")
     (tmp_path / "weights.yaml").write_text(
-        text.replace("vllm:\n", "vllm:\n  chat_template: gs://templates/x.jinja\n")
+        text.replace("vllm:\n", "vllm:\n  chat_template: gs://templates/chat/x.jinja\n")
     )
     monkeypatch.setattr(program, "ROOT", tmp_path)
+    recorder.answers[GET_OBJECT] = lambda args: {**args, "content": "{{ messages }}\n"}
     own(stackFile="weights.yaml")
     result(exported, run)
     granted = {each.inputs["bucket"] for each in recorder.of("BucketIAMMember")}
-    assert granted == {"vllm-artifacts-1234567", "weights", "templates"}
-    assert "hfToken" not in recorder.one("index:Model").inputs
+    assert granted == {"vllm-artifacts-1234567", "weights"}
+    model = recorder.one("index:Model").inputs
+    assert "hfToken" not in model
+    assert recorder.calls == [(GET_OBJECT, {"bucket": "templates", "name": "chat/x.jinja"})]
+    assert "--chat-template={{ messages }}" in str(model)
+    assert "gs://templates" not in str(model)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read: 404: * no object chat/x.jinja"),
+        ("hello", "holds no {{ or {%: it is no template."),
+    ],
+)
+def test_a_template_that_cannot_be_read_stops_the_program(
+    recorder: Recorder,
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: str | None,
+    words: str,
+) -> None:
+    def answer(args: dict[str, Any]) -> dict[str, Any]:
+        if content is None:
+            why = f"invocation of {GET_OBJECT} returned an error: 404:\n\t* no object {args['name']}"
+            raise RuntimeError(f"invoke of {GET_OBJECT} failed: {why}")
+        return {**args, "content": content}
+
+    text = (ROOT / LLAMA).read_text()
+    (tmp_path / "a.yaml").write_text(
+        text.replace("vllm:\n", "vllm:\n  chat_template: gs://templates/chat/x.jinja\n")
+    )
+    monkeypatch.setattr(program, "ROOT", tmp_path)
+    recorder.answers[GET_OBJECT] = answer
+    own(stackFile="a.yaml")
+    message = stopped(recorder, run)
+    assert message.startswith(
+        f"a.yaml: vllm.chat_template = 'gs://templates/chat/x.jinja': {words}\n    fix: "
+    )
 
 
 def test_existing_bucket_in_the_serving_region(

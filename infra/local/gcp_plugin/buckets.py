@@ -1,7 +1,9 @@
-"""gcp:storage/bucket:Bucket and the function gcp:storage/getBucket:getBucket."""
+"""gcp:storage/bucket:Bucket, and the functions that look a bucket up and read an object."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -244,6 +246,69 @@ class GetBucket(Function):
             **_facts(bucket),
         }
 
+
+class GetBucketObjectContent(Function):
+    """Reads a small text object."""
+
+    token = "gcp:storage/getBucketObjectContent:getBucketObjectContent"
+
+    def __init__(self, gcp: Gcp) -> None:
+        self.gcp = gcp
+
+    def call(self, ctx: Context, args: Properties) -> Properties:
+        inputs = (Property("bucket", required=True), Property("name", required=True))
+        wrong = problems(self.token, inputs, args)
+        if wrong:
+            raise ResourceError("; ".join(f"{name}: {why}" for name, why in wrong))
+        bucket, name = args["bucket"], args["name"]
+        path = f"b/{quote(bucket, safe='')}/o/{quote(name, safe='')}"
+        try:
+            found = self.gcp.rest.call(ctx, API, "GET", path)
+            content = self.gcp.rest.content(ctx, API, path)
+        except ApiError as e:
+            if e.status == 404:
+                raise e.because(
+                    f"There is no object {name!r} in the bucket {bucket!r}: name one that exists."
+                ) from e
+            raise
+        digest = hashlib.sha512(content)
+        return {
+            **{key: "" for key in _TEXTS_WITHOUT_CONTENT},
+            **{key: [] for key in ("contexts", "customerEncryptions", "retentions")},
+            "id": f"{bucket}-{name}",
+            "bucket": bucket,
+            "name": name,
+            "outputName": name,
+            "content": content.decode("utf-8", "replace"),
+            "contentBase64": base64.b64encode(content).decode(),
+            "contentHexsha512": digest.hexdigest(),
+            "contentBase64sha512": base64.b64encode(digest.digest()).decode(),
+            "contentType": found.get("contentType", ""),
+            "crc32c": found.get("crc32c", ""),
+            "md5hash": found.get("md5Hash", ""),
+            "md5hexhash": base64.b64decode(found.get("md5Hash", "")).hex(),
+            "generation": int(found.get("generation", 0)),
+            "mediaLink": found.get("mediaLink", ""),
+            "selfLink": found.get("selfLink", ""),
+            "storageClass": found.get("storageClass", ""),
+            "metadata": found.get("metadata", {}),
+            "eventBasedHold": bool(found.get("eventBasedHold")),
+            "temporaryHold": bool(found.get("temporaryHold")),
+            "forceEmptyContentType": False,
+        }
+
+
+_TEXTS_WITHOUT_CONTENT = (
+    "cacheControl",
+    "contentDisposition",
+    "contentEncoding",
+    "contentLanguage",
+    "deletionPolicy",
+    "detectMd5hash",
+    "kmsKeyName",
+    "source",
+    "sourceMd5hash",
+)
 
 _LISTS_WITHOUT_ENTRIES = (
     "autoclasses",

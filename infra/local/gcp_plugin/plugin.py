@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 
 from infra.local.gcp_plugin.accounts import Account
 from infra.local.gcp_plugin.base import Gcp
-from infra.local.gcp_plugin.buckets import Bucket, GetBucket
+from infra.local.gcp_plugin.buckets import Bucket, GetBucket, GetBucketObjectContent
 from infra.local.gcp_plugin.endpoints import AiEndpoint
 from infra.local.gcp_plugin.grants import BucketIAMMember, IAMMember
 from infra.local.gcp_plugin.services import Service
@@ -27,7 +27,7 @@ ABOUT: Final = (
     "with a real project, or add the type in infra/local/gcp_plugin."
 )
 RESOURCES: Final = (Account, AiEndpoint, Bucket, BucketIAMMember, IAMMember, Service)
-FUNCTIONS: Final = (GetBucket,)
+FUNCTIONS: Final = (GetBucket, GetBucketObjectContent)
 
 
 def servicer(environ: Mapping[str, str]) -> Servicer:

@@ -94,6 +94,17 @@ class Rest:
             ApiError: when the API answers with an error that does not pass within 30 s.
             ResourceError: when there is no endpoint, or nothing answers there.
         """
+        request, response = self._answer(ctx, api, method, path, {"alt": "json", **(params or {})}, body)
+        return _json(request, response)
+
+    def content(self, ctx: Context, api: str, path: str) -> bytes:
+        """The bytes of an object; arguments and errors as for `call`."""
+        return self._answer(ctx, api, "GET", path, {"alt": "media"}, None)[1].content
+
+    def _answer(
+        self, ctx: Context, api: str, method: str, path: str, params: Mapping[str, str], body: Json | None
+    ) -> tuple[str, httpx.Response]:
+        """The request, as text, and the answer to it, tried again while the service is busy."""
         import httpx  # here because it takes 0.2 s to import and a preview without changes never gets here
 
         url = self.settings.endpoint(api) + path
@@ -104,10 +115,10 @@ class Rest:
             failure: ResourceError
             try:
                 response = self._open().request(
-                    method, url, params={"alt": "json", **(params or {})}, json=body, headers=self._headers()
+                    method, url, params=dict(params), json=body, headers=self._headers()
                 )
                 if response.status_code < 400:
-                    return _json(request, response)
+                    return request, response
                 failure = _api_error(request, response, repeated=sent)
                 if response.status_code not in BUSY:
                     raise failure

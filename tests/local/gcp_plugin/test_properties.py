@@ -12,11 +12,12 @@ import pytest
 
 import infra.local.gcp_plugin
 from infra.local.gcp_plugin.base import Gcp, GcpResource
-from infra.local.gcp_plugin.buckets import Bucket, GetBucket
+from infra.local.gcp_plugin.buckets import Bucket, GetBucket, GetBucketObjectContent
 from infra.local.gcp_plugin.plugin import RESOURCES, VERSION
 from infra.local.gcp_plugin.properties import Property, ignoring_case, problems
 from infra.local.gcp_plugin.settings import APIS
 from infra.plugin.values import UNKNOWN
+from tests.local.gcp_plugin.conftest import Failed
 
 OFFICIAL: dict[str, Any] = {
     "gcp:projects/service:Service": gcp.projects.Service,
@@ -71,6 +72,23 @@ def test_the_function_answers_what_the_sdk_expects(plugin: Any, cloud: Any) -> N
     answer = plugin.invoke(GetBucket.token, name=made.id)
 
     assert set(answer) == wire_names(gcp.storage.GetBucketResult)
+
+
+def test_an_object_is_read_as_the_sdk_expects(plugin: Any, cloud: Any) -> None:
+    plugin.create(Bucket.token, name="templates", location="US-CENTRAL1")
+    text = "{{ 'caf\u00e9' }}\n"
+    name = "chat/a b.jinja"
+    upload = {"uploadType": "media", "name": name}
+    url = "/upload/storage/v1/b/templates/o"
+    cloud.http.post(url, params=upload, content=text.encode()).raise_for_status()
+    answer = plugin.invoke(GetBucketObjectContent.token, bucket="templates", name=name)
+
+    assert answer["content"] == text
+    assert set(answer) == wire_names(gcp.storage.GetBucketObjectContentResult)
+    with pytest.raises(
+        Failed, match=r"no object 'gone\.jinja' in the bucket 'templates': name one that exists"
+    ):
+        plugin.invoke(GetBucketObjectContent.token, bucket="templates", name="gone.jinja")
 
 
 @pytest.mark.parametrize(
@@ -156,4 +174,5 @@ def test_the_readme_lists_exactly_what_is_supported() -> None:
 
     assert listed == {resource.token: {each.name for each in resource.properties} for resource in RESOURCES}
     assert GetBucket.token in readme
+    assert GetBucketObjectContent.token in readme
     assert all(f"gcp:{setting}" in readme for setting, _ in APIS.values())
