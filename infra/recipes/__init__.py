@@ -1,8 +1,8 @@
 """Stack files, the catalogue and what follows from them: the plan, the container's arguments and addresses.
 
 Owns everything about a deployment that can be known without asking a cloud. Imports no pulumi and no google library,
-does no network I/O, reads only the stack file and ``infra/catalog``. Whether a model fits into GPU memory is for
-:mod:`infra.fit`.
+does no network I/O, reads only the stack file, a chat template beside it, and ``infra/catalog``. Whether a model fits
+into GPU memory is for :mod:`infra.fit`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from infra.cards import Architecture, ModelCard, RecommendedRecipe, Vision, Weig
 from infra.recipes.arguments import container_arguments
 from infra.recipes.catalog import (
     Accelerator,
+    ArchitectureRun,
     Catalog,
     ContainerImage,
     MachineType,
@@ -34,6 +35,7 @@ from infra.recipes.errors import (
     nearest,
 )
 from infra.recipes.flags import FlagTable
+from infra.recipes.parallel import Split
 from infra.recipes.plan import ContainerSpec, ServingPlan, plan
 from infra.recipes.prices import Price
 from infra.recipes.stackfile import (
@@ -51,6 +53,7 @@ from infra.recipes.urls import EndpointUrls, api_host, endpoint_urls
 __all__ = [
     "Accelerator",
     "Architecture",
+    "ArchitectureRun",
     "AutoscalingMetric",
     "Catalog",
     "ContainerImage",
@@ -72,6 +75,7 @@ __all__ = [
     "Replicas",
     "ServingPlan",
     "SettingsError",
+    "Split",
     "StackError",
     "StackFile",
     "StackFileError",

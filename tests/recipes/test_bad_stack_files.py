@@ -368,6 +368,9 @@ CASES: dict[str, Bad] = {
         vllm("enable_lora: false", "max_num_seqs: 600", "extra_args: [--enable-chunked-prefill]"),
         "vllm.max_num_seqs",
     ),
+    "more requests than a long context's batch": Bad(
+        vllm("enable_lora: false", "max_model_len: 65536", "max_num_seqs: 600"), "vllm.max_num_seqs"
+    ),
     "LoRA with chunked prefill": Bad(
         vllm("enable_lora: true", "extra_args: [--enable-chunked-prefill]"), "vllm.extra_args[0]"
     ),

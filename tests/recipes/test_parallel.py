@@ -183,6 +183,43 @@ def test_whatever_is_planned_uses_every_gpu(model: str, hardware: tuple[str, str
             assert lacks(served.model, served.accelerator, served.vllm_version) is None
 
 
+def test_copies_of_the_model_share_the_gpus() -> None:
+    document = {
+        "model": "Qwen/Qwen2.5-7B-Instruct",
+        "hardware": {"machine_type": "a2-highgpu-4g"},
+        "container": {"image_uri": f"{GOOGLE}:20250710_0916_RC01"},
+        "vllm": {"extra_args": ["--data-parallel-size=2"]},
+    }
+    assert "--tensor-parallel-size=2" in planned(document).container.args
+    alone = {**document, "vllm": {}}
+    assert "--tensor-parallel-size=4" in planned(alone).container.args
+
+
+@pytest.mark.parametrize(
+    ("sizes", "written"),
+    [
+        ({"tensor_parallel_size": 2}, (2, 4)),
+        ({"pipeline_parallel_size": 8}, (1, 8)),
+        ({"tensor_parallel_size": 4, "pipeline_parallel_size": 2}, (4, 2)),
+        ({}, (8, 1)),
+    ],
+)
+def test_sizes_of_the_stack_file(sizes: dict[str, int], written: tuple[int, int]) -> None:
+    document = {
+        "model": "Qwen/Qwen2.5-72B-Instruct",
+        "hardware": {"machine_type": "a2-ultragpu-8g"},
+        "vllm": sizes,
+    }
+    read = parse_arguments(planned(document).container.args)
+    assert (
+        int(read["--tensor-parallel-size"] or 0),
+        int(read.get("--pipeline-parallel-size") or 1),
+    ) == written
+    flags = list(read)
+    if written[1] > 1:
+        assert flags.index("--pipeline-parallel-size") == flags.index("--tensor-parallel-size") + 1
+
+
 # Images
 
 

@@ -78,10 +78,13 @@ def check_batch(report: Report, card: ModelCard, version: str | None) -> None:
         return
     if v1:
         return
-    most = max(vllm.max_model_len, 2048)
-    how = "the larger of 2048 and max_model_len"
+    least = 4096 if card.multimodal else 2048  # _MULTIMODAL_MODEL_MAX_NUM_BATCHED_TOKENS of 0.6.2
+    most = max(vllm.max_model_len, least)
+    how = f"the larger of {least} and max_model_len"
     if chunked:
         most, how = (512 if version_key(version) < (0, 6, 5) else 2048), "with chunked prefill"
+        if card.multimodal:
+            most = max(most, least)
     if vllm.max_num_seqs > most:
         text = f"vLLM {version} batches {most} tokens, {how}, so fewer requests."
         remedy = f"max_num_seqs: {most} or less"
