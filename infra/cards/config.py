@@ -539,6 +539,7 @@ def _quantization(section: object) -> Quantization | None:
         group = block[0] * block[1]
     if method == "bitsandbytes":
         bits = 4 if section.get("load_in_4bit") else 8
+        group = 64 if bits == 4 else None  # the block of bitsandbytes' NF4 and FP4; int8 has one scale a row
     return Quantization(
         method,
         bits if isinstance(bits, int) and bits > 0 else _BITS.get(method),

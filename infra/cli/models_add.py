@@ -136,7 +136,7 @@ def _write(path: Path, text: str) -> None:
 def _report(made: Draft, *, wrote: bool) -> None:
     arch, weights = made.card.architecture, made.card.weights
     size = f"{weights.bytes / 2**30:.2f} GiB" if weights.bytes else "size unknown"
-    count = f"{weights.parameters / 1e9:.2f} billion parameters, " if weights.parameters else ""
+    count = f"{weights.parameters:,} parameters, " if weights.parameters else ""
     _say(f"  {arch.name}: {count}{size}, {weights.quantization or weights.dtype or 'type unknown'}")
     _say(
         f"  {arch.max_position_embeddings} positions; {'gated' if made.card.gated else 'not gated'}; "

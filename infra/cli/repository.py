@@ -370,8 +370,8 @@ class _Hub:
             return f"HF_HUB_OFFLINE is set, so the hub is not asked. Unset it, or pass --from DIR. {_WITHOUT_NETWORK}"
         if isinstance(error, httpx2.TimeoutException):
             return f"{self._endpoint} did not answer within {_TIMEOUT:.0f} s. Try again. {_WITHOUT_NETWORK}"
-        if isinstance(error, httpx2.LocalProtocolError):
-            return "the token cannot be sent: HF_TOKEN has a character that no token has, such as a line's end. Set it anew."
+        if isinstance(error, httpx2.LocalProtocolError | UnicodeEncodeError):
+            return "the token cannot be sent: HF_TOKEN has a character that no token has (a line's end?). Set it anew."
         if isinstance(error, httpx2.RequestError):
             return (
                 f"{self._endpoint} cannot be reached ({type(error).__name__}). Check the network, HTTPS_PROXY and "

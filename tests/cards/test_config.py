@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from infra.cards import Architecture, LayerKinds, ModelCard
 from infra.cards.config import COMPOSITES, ConfigError, ConfigFacts, Quantization, read_config
 from infra.cards.families import FAMILIES
-from infra.recipes.yamlfile import parse_yaml, read_text
 
 CONFIGS = Path(__file__).parent / "configs"
 MODELS = Path(__file__).parents[2] / "infra" / "catalog" / "models"
@@ -45,8 +45,7 @@ CARDS = [model_id for model_id in IDS if (MODELS / f"{model_id}.yaml").exists()]
 
 
 def card(model_id: str) -> ModelCard:
-    path = MODELS / f"{model_id}.yaml"
-    return ModelCard.model_validate(parse_yaml(read_text(path), str(path))[0])
+    return ModelCard.model_validate(yaml.safe_load((MODELS / f"{model_id}.yaml").read_text("utf-8")))
 
 
 def test_there_are_enough() -> None:
