@@ -288,6 +288,13 @@ CASES: dict[str, Bad] = {
         + "    - metric_name: prometheus.googleapis.com/vertex_vllm_num_requests_waiting\n      target: 5\n",
         "replicas.autoscaling[0].metric_name",
     ),
+    "gauge that vLLM has no more": Bad(
+        GOOD
+        + image_of("v0.14.0")
+        + "vllm:\n  disable_log_stats: false\nreplicas:\n  max_replica_count: 2\n  autoscaling:\n"
+        + "    - metric_name: prometheus.googleapis.com/vertex_vllm_gpu_cache_usage_perc\n      target: 80\n",
+        "replicas.autoscaling[0].metric_name",
+    ),
     "context longer than the model's": Bad(vllm("max_model_len: 200000"), "vllm.max_model_len"),
     "more requests than batched tokens": Bad(vllm("max_num_seqs: 5000"), "vllm.max_num_seqs"),
     "LoRA for a model that sees": Bad(VISION + "vllm:\n  enable_lora: true\n", "vllm.enable_lora"),

@@ -62,7 +62,7 @@ def check(report: Report, *, folder: Path) -> Checked | None:
     version = image.vllm_version if image else None
     flags = books.flags(version) if version else None
     check_weights(report, card)
-    check_replicas(report)
+    check_replicas(report, version)
     template = check_chat_template(report, card, version, folder)
     check_lora(report, card, version)
     check_extra_args(report, card, flags, image)

@@ -12,6 +12,7 @@ from infra.recipes.checks.report import Report
 from infra.recipes.errors import ValueProblem, nearest
 from infra.recipes.flags import FlagTable
 from infra.recipes.stackfile import is_gcs_uri
+from infra.versions import version_key
 
 __all__ = [
     "check_host_memory",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 _MAX_REPLICAS: Final = 200  # docs quotas#serving: replicas of a project and region
+_OLD_GAUGE: Final = "vllm_gpu_cache_usage_perc"
 _SWAP_SHARE: Final = 0.7  # vllm CacheConfig.verify_with_parallel_config: more of the host memory is refused
 
 
@@ -40,8 +42,12 @@ def check_weights(report: Report, card: ModelCard | None) -> None:
         report.refuse(ValueProblem, key, value, text, remedy="trust_remote_code: true")
 
 
-def check_replicas(report: Report) -> None:
-    """Check replica counts and autoscaling metrics."""
+def check_replicas(report: Report, version: str | None) -> None:
+    """Check replica counts and autoscaling metrics.
+
+    vLLM: the gauge behind Vertex AI's metric of the KV cache became ``vllm:kv_cache_usage_perc`` in 0.9.2, and is gone
+    under its old name from 0.12.0 (``vllm/v1/metrics/loggers.py``).
+    """
     replicas = report.stack.replicas
     low, high = replicas.min_replica_count, replicas.max_replica_count
     if low > high:
@@ -71,6 +77,10 @@ def check_replicas(report: Report) -> None:
         if "vertex_vllm_" in name and report.stack.vllm.disable_log_stats:
             text = "needs vLLM's statistics, which vllm.disable_log_stats turns off."
             report.refuse(ValueProblem, f"{key}.metric_name", name, text, remedy="disable_log_stats: false")
+        elif name.endswith(_OLD_GAUGE) and version is not None and version_key(version) >= (0, 12):
+            text = f"vLLM {version} does not report it any more, so nothing would ever scale; 0.12.0 dropped the gauge."
+            remedy = f"metric_name: {name.replace(_OLD_GAUGE, 'vllm_num_requests_waiting')} (a count, not a percentage)"
+            report.refuse(ValueProblem, f"{key}.metric_name", name, text, remedy=remedy)
     if seen and low == high:
         report.warn(f"replicas.autoscaling: nothing scales while min and max are both {low}.")
 
