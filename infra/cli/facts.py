@@ -15,7 +15,8 @@ from infra.cli.common import DOES_NOT_FIT, NO_VERDICT, one_gpu
 from infra.fit import Fit, Limits, Outcome, Term
 from infra.recipes import ServingPlan, catalog
 from infra.recipes.arguments import parse_arguments
-from infra.recipes.memory import Choice, choices, limits_of, memory_of
+from infra.recipes.memory import Choice, choices, limits_of
+from infra.recipes.parallel import Split
 
 __all__ = [
     "Bar",
@@ -151,9 +152,8 @@ class Explanation:
 
 def explanation(plan: ServingPlan) -> Explanation:
     """Ask the predictor everything about a plan."""
-    fit = memory_of(plan)
-    limits = limits_of(plan) if fit is not None else None
-    return Explanation(plan, fit, limits, choices(plan, region=plan.region))
+    limits = limits_of(plan.model, plan.accelerator, plan.vllm_version, plan.vllm, Split(*parallel_of(plan)))
+    return Explanation(plan, plan.fit, limits, choices(plan.stack, region=plan.region))
 
 
 def verdict_of(fit: Fit | None) -> Verdict:

@@ -87,10 +87,9 @@ def fit(
         raise typer.BadParameter("goes with --batch.", param_hint="--arch")
     from infra.cli import facts
     from infra.cli.stack import planned
-    from infra.recipes.memory import memory_of
 
     plan = planned(file, region=region, stack_config=stack_config)
-    found = memory_of(plan)
+    found = plan.fit
     verdict = facts.verdict_of(found)
     if as_json:
         print_json(

@@ -494,14 +494,13 @@ def _accelerator_type(text: str, kinds: tuple[str, ...]) -> str | None:
 def _fit_on(card: ModelCard, hardware: dict[str, Any]) -> Fit | None:
     """The prediction for a stack file with this model and hardware and nothing else; None where it is refused."""
     from infra.recipes import StackError, catalog, plan
-    from infra.recipes.memory import memory_of
     from infra.recipes.stackfile import parse_stack
 
     regions = catalog().regions_with(hardware["accelerator_type"])
     if not regions:
         return None
     try:
-        stack = parse_stack({"model": card.id, "hardware": dict(hardware)}, file="", lines={})
-        return memory_of(plan(stack, region=regions[0], source="stack.yaml"))
+        raw = {"model": card.id, "hardware": dict(hardware), "fit": "warn"}
+        return plan(parse_stack(raw, file="", lines={}), region=regions[0], source="stack.yaml").fit
     except StackError:
         return None

@@ -167,7 +167,7 @@ def peak(
         ("compiling", _gib(compiling)),
     )
     if rules.text("budget") == "reserved":
-        total *= 1 + rules.number("reserved")
+        total += min(rules.number("reserved") * total, rules.number("reserved_most") * GIB)
         formula = f"({formula}) + what torch keeps"
     warm = (3.5 * unit + filter_bytes + kept) if "V2" in rules.facts else sampler
     scratch = _expert_scratch(card, options, rules, run)

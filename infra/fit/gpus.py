@@ -57,4 +57,5 @@ def gpu_of(accelerator: Accelerator) -> Gpu:
         total = accelerator.memory_gib * _USABLE
     name, multiprocessors = _FACTS.get(kind, (kind, _OTHER_MULTIPROCESSORS))
     major, minor = accelerator.compute_capability
-    return Gpu(name, total, major + minor / 10, multiprocessors)
+    known = accelerator.usable_gib_low is not None
+    return Gpu(name, total, major + minor / 10, multiprocessors, total_known=known)

@@ -128,8 +128,8 @@ class Fit:
     many requests of full length fit at once, ``estimated_max_len`` the longest ``max_model_len`` that would start with
     all else unchanged (0 when none would); both, like ``kv_tokens``, at the point. ``version`` is the vLLM version
     meant, ``engine`` V0 or V1, ``runner`` the model runner (V0, V1, V2). ``outcome`` is the verdict: at half of the
-    interval's lower side, since a start that fails costs more than one that is not tried;
-    ``outcome_point`` is that at the point and ``outcome_low`` at the interval's low end. ``notes`` say where the data are thin.
+    interval's lower side, since a start that fails costs more than one that is not tried; ``outcome_point`` is that at
+    the point and ``outcome_low`` at the interval's low end. ``notes`` say where the data are thin.
     """
 
     outcome: Outcome

@@ -23,7 +23,9 @@ _REPEATED_VISION: Final = frozenset({"Mistral3ForConditionalGeneration", "Pixtra
 # Without rotary tables: positions are learned (OPT, GPT-2), or biases (MPT, BLOOM).
 _LEARNED_POSITIONS: Final = frozenset({"OPTForCausalLM", "GPT2LMHeadModel", "GPTBigCodeForCausalLM"})
 _NO_ROTARY: Final = _LEARNED_POSITIONS | {"BloomForCausalLM", "MPTForCausalLM", "JambaForCausalLM"}
-# A counted size further from the published one than this means that the shapes are not understood.
+# A count nearer to the published one than this is right but for biases and norms.
+_EXACT: Final = 0.0003
+# A checkpoint's size nearer to its shapes' than this is right but for scales.
 _TRUSTED: Final = 0.02
 # gpt-oss: the MXFP4 kernels pad the experts' 2880 on one side to 3072; published loads of 0.11 and 0.19.
 _MXFP4_PADDING: Final = 3072 / 2880
@@ -120,7 +122,7 @@ def shapes(
     for kind, count in arch.kinds.items():
         if kind in ("mamba", "linear"):
             yield from _state_layer(arch, parallel, count * share)
-        elif kind != "none":
+        elif kind != "none" or not (arch.kinds.mamba or arch.kinds.linear):
             yield from _attention(arch, parallel, count * share, full=kind in ("full", "cross"))
     yield from _mlp(arch, parallel, share)
 
@@ -165,7 +167,8 @@ def _state_layer(arch: Architecture, parallel: int, count: float) -> Iterator[Te
 def _mlp(arch: Architecture, parallel: int, share: float) -> Iterator[Tensor]:
     hidden, experts, kinds = arch.hidden_size, arch.experts, arch.kinds
     layers = arch.num_hidden_layers
-    if kinds.none:
+    if kinds.none and (kinds.mamba or kinds.linear):
+        # Nemotron-H: a layer is a state, attention or an MLP; elsewhere every layer has an MLP.
         layers = kinds.none
     dense = layers if experts is None else experts.num_dense_layers
     # Without an ordinary MLP's width in the card: four times the hidden size, as in GPT-2.
@@ -197,8 +200,9 @@ def counted_parameters(arch: Architecture) -> float:
 def loaded(card: ModelCard, options: Options, version: str, stage: int = 0) -> Loaded:
     """Return what one GPU of a pipeline stage holds after loading.
 
-    Weights by shape where the shapes add up to the published parameters within 2 %; else the checkpoint's size, shared
-    out as the shapes are. To that come the rotary table, an image encoder, and LoRA slots where they count.
+    Weights by shape; where the shapes do not add up to the published parameters, these, shared out as the shapes are;
+    of a quantised checkpoint its size likewise, where it is more than 2 % off. To that come the rotary table, an image
+    encoder, and LoRA slots where they count.
 
     Args:
         card: the model.
@@ -273,7 +277,7 @@ def _correction(card: ModelCard, method: str | None, each: float, size: int) -> 
     if known is None and weights.quantization is None and weights.bytes is not None:
         known = weights.bytes // (4 if weights.dtype == "float32" else 2)
     if known is not None:
-        if abs(counted + vision - known) <= _TRUSTED * known:
+        if abs(counted + vision - known) <= _EXACT * known:
             return None
         return max((known - vision) / counted, 0.01)
     return None

@@ -331,6 +331,8 @@ def _made(name: str, arch: Mapping[str, str], method: str | None, size: float | 
     kinds = _kinds(window, layers)
     tokens = _number(window)
     parameters = _number(arch.get("params_billion"))
+    if "nominal" in (arch.get("params_billion") or ""):
+        parameters = None
     vision = _number(arch.get("vision_params"))
     architecture = arch["architecture"].strip()
     try:

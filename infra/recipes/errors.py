@@ -200,6 +200,10 @@ class FlagError(PlanError):
     """A vLLM argument that the image's vLLM version refuses."""
 
 
+class DoesNotFit(PlanError):
+    """A model that would not start for want of GPU memory."""
+
+
 class ValueProblem(PlanError):
     """A value that vLLM or Vertex AI refuses for this model, machine or image."""
 

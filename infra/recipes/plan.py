@@ -9,10 +9,12 @@ from types import MappingProxyType
 from typing import Final
 
 from infra.cards import ModelCard
+from infra.fit import Fit
 from infra.recipes.arguments import CHAT_TEMPLATE, container_arguments, parse_arguments
 from infra.recipes.catalog import Accelerator, MachineType, QuotaUse, catalog
 from infra.recipes.checks import Report, check
 from infra.recipes.errors import PlanError, ValueProblem, raise_problems, show_file
+from infra.recipes.memory import check_memory
 from infra.recipes.prices import Price
 from infra.recipes.stackfile import EndpointOptions, Hardware, Replicas, StackFile, VllmOptions, weights_uri
 from infra.recipes.templates import TemplateProblem, argument_of
@@ -50,6 +52,8 @@ class ServingPlan:
     ``name`` is the stack file's name without its ending. ``vllm`` has every option filled in. ``vllm_version`` is the
     image's, None when nobody has documented it. ``deploy_request_timeout`` is in seconds. ``price`` is for one replica,
     None when it is not known. ``warnings`` are sentences for the user, ``notes`` say what a recommended recipe gave.
+    ``stack`` is the stack file that was planned, ``fit`` the memory of one GPU at start-up, None when the image's vLLM
+    version or the GPU's memory is not known.
     """
 
     name: str
@@ -69,6 +73,8 @@ class ServingPlan:
     quota: tuple[QuotaUse, ...]
     price: Price | None
     warnings: tuple[str, ...]
+    stack: StackFile
+    fit: Fit | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -120,6 +126,8 @@ def plan(stack: StackFile, *, region: str, source: str) -> ServingPlan:
     raise_problems(report.problems, file=file, kind=PlanError)
     if checked is None:  # comes only together with problems
         raise PlanError("cannot be planned.", file=file)
+    fit = check_memory(report, checked, folder=Path(source).parent)
+    raise_problems(report.problems, file=file, kind=PlanError)
     gcs = weights_uri(stack.weights)
     hardware, card = stack.hardware, checked.card
     container = ContainerSpec(
@@ -171,5 +179,7 @@ def plan(stack: StackFile, *, region: str, source: str) -> ServingPlan:
             accelerator_count=hardware.accelerator_count,
         ),
         warnings=tuple(report.warnings),
+        stack=stack,
+        fit=fit,
         notes=stack.notes,
     )

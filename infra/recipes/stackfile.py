@@ -116,8 +116,8 @@ class VllmOptions(_Part):
     )
     chat_template: str | None = Field(
         default=None,
-        description="none, the name of a shipped template, a .jinja file of this project, or an absolute path in the"
-        " container; models without a template of their own need one of them.",
+        description="A shipped template's name, a .jinja file beside this one or in a bucket (gs://), an absolute path"
+        " in the container, or none for no chat; models without a template of their own need one of these.",
     )
     extra_args: tuple[str, ...] = Field(
         default=(),
@@ -131,6 +131,12 @@ class ContainerOptions(_Part):
 
     image_uri: str = Field(
         default=DEFAULT_IMAGE, description="Image in Artifact Registry, with a tag or a digest."
+    )
+    vllm_version: str | None = Field(
+        default=None,
+        pattern=r"^\d+\.\d+(\.\d+)?(\.post\d+)?$",
+        description="vLLM version of an image that the catalogue does not know, such as 0.11.0: flags and memory are"
+        " then checked.",
     )
     shared_memory_size_mb: _Positive = Field(default=16384, description="Shared memory, MiB.")
     deployment_timeout: Annotated[int, Field(ge=1, le=7200)] = Field(
@@ -163,6 +169,10 @@ class StackFile(_Part):
         default_factory=ContainerOptions, description="The serving container."
     )
     endpoint: EndpointOptions = Field(default_factory=EndpointOptions, description="The endpoint.")
+    fit: Literal["refuse", "warn"] = Field(
+        default="refuse",
+        description="What a preview does with a model that would not fit into the GPUs' memory: refuse, or only warn.",
+    )
     deploy_request_timeout: Annotated[int, Field(ge=1, le=86400)] = Field(
         default=1800, description="Seconds to wait for the deployment."
     )

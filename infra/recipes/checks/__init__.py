@@ -59,7 +59,7 @@ def check(report: Report, *, folder: Path) -> Checked | None:
     if machine is not None:
         check_region(report)
     image = check_image(report)
-    version = image.vllm_version if image else None
+    version = (image.vllm_version if image else None) or report.stack.container.vllm_version
     flags = books.flags(version) if version else None
     check_weights(report, card)
     check_replicas(report, version)
