@@ -536,12 +536,27 @@ def test_a_catalogue_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.
 # The style
 
 
-@pytest.mark.parametrize("path", sorted(CARDS.glob("*/*.yaml")), ids=lambda path: path.stem)
-def test_a_card_of_the_catalogue_is_written_as_it_is(path: Path) -> None:
-    text = path.read_text("utf-8")
-    card = ModelCard.model_validate(yaml.safe_load(text))
-    ours = to_yaml(card)
-    assert ModelCard.model_validate(yaml.safe_load(ours)) == card
+def test_every_card_of_the_catalogue_survives_writing() -> None:
+    paths = sorted(CARDS.glob("*/*.yaml"))
+    assert len(paths) > 100
+    for path in paths:
+        card = ModelCard.model_validate(yaml.safe_load(path.read_text("utf-8")))
+        assert ModelCard.model_validate(yaml.safe_load(to_yaml(card))) == card, path
+
+
+@pytest.mark.parametrize(
+    "model_id",
+    [
+        "deepseek-ai/DeepSeek-V3.2",
+        "meta-llama/Llama-3.2-11B-Vision-Instruct",
+        "microsoft/phi-4",
+        "openai/gpt-oss-20b",
+        "Qwen/Qwen3.5-35B-A3B-FP8",
+    ],
+)
+def test_the_style_is_the_catalogues(model_id: str) -> None:
+    text = (CARDS / f"{model_id}.yaml").read_text("utf-8")
+    ours = to_yaml(ModelCard.model_validate(yaml.safe_load(text)))
     assert (
         ours.partition("\nsources:")[0].partition("\nrecommended:")[0]
         == (text.partition("\nsources:")[0].partition("\nrecommended:")[0])
