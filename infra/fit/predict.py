@@ -207,7 +207,8 @@ class _Startup:
         least = 0.0 if rules.on("graphs_charged") else graphs * rules.number("graphs_caution")
         if least > left:
             return _failed("graphs", min(least, 0.27), left, total)
-        needed = top.sampler / GIB + least + rules.number("after_cache")
+        kept = rules.number("resident_uncharged") * top.unit / GIB
+        needed = top.sampler / GIB + kept + least + rules.number("after_cache")
         if "V0" not in rules.facts and rules.since("0.9.1") and needed > left:
             return _failed("sampler warm-up", top.stages[-1][2] / GIB, left - least, total)
         return None
