@@ -154,7 +154,6 @@ def choices(stack: StackFile, *, region: str, folder: Path = Path()) -> tuple[Ch
         folder: the stack file's, where it may name other files.
     """
     best: dict[tuple[str, int], Choice] = {}
-    seen: dict[tuple[str, int], Fit | None] = {}
     for machine in catalog().machines():
         for kind, count in machine.accelerators:
             key = (kind, count)
@@ -164,11 +163,8 @@ def choices(stack: StackFile, *, region: str, folder: Path = Path()) -> tuple[Ch
                 accelerator_count=count,
                 spot=stack.hardware.spot,
             )
-            if key in seen and seen[key] is None:
-                continue
             found = _starts_on(stack, hardware, region, folder)
-            seen[key] = found
-            if found is None:
+            if found is None:  # for the GPUs, or for this machine's own memory
                 continue
             price = catalog().price(
                 machine.machine_type,
