@@ -35,12 +35,13 @@ def explain(
       0  it starts, or it may not, which the text says
       1  it does not start
       2  wrong usage, or a bad stack file
-      3  no verdict: the vLLM version of the image is not known
+      3  no verdict: the image's vLLM version or the GPU's memory is not known
     """
     from infra.cli import facts
     from infra.cli.stack import planned
 
-    explained = facts.explanation(planned(file, region=region, stack_config=stack_config))
+    plan, refusal = planned(file, region=region, stack_config=stack_config)
+    explained = facts.explanation(plan, refusal, folder=file.parent)
     if html is not None:
         from infra.cli.page import html_page
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any, Final
 
 from infra.cli.common import DOES_NOT_FIT, NO_VERDICT, one_gpu
 from infra.fit import Fit, Limits, Outcome, Term
 from infra.recipes import ServingPlan, catalog
 from infra.recipes.arguments import parse_arguments
+from infra.recipes.errors import DoesNotFit
 from infra.recipes.memory import Choice, choices, limits_of
 from infra.recipes.parallel import Split
 
@@ -24,7 +26,6 @@ __all__ = [
     "Part",
     "Verdict",
     "bar_of",
-    "by_gpus",
     "cache_layout",
     "cache_rows",
     "changes",
@@ -50,6 +51,7 @@ __all__ = [
     "usd",
     "verdict_of",
     "version_of",
+    "warnings",
     "why",
 ]
 
@@ -135,14 +137,20 @@ class Bar:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A plan with its memory. ``fit`` and ``limits`` are None where nothing can be said of the image's vLLM version;
-    ``choices`` is the catalogued hardware on which the stack would start, cheapest first.
+    """A plan with its memory. ``limits`` is None where nothing can be said of the image's vLLM version or the GPU;
+    ``choices`` is the catalogued hardware on which the stack would start, cheapest first. ``refusal`` is what a preview
+    would say of a plan that does not fit.
     """
 
     plan: ServingPlan
-    fit: Fit | None
     limits: Limits | None
     choices: tuple[Choice, ...]
+    refusal: DoesNotFit | None = None
+
+    @property
+    def fit(self) -> Fit | None:
+        """The prediction; None where nothing can be said."""
+        return self.plan.fit
 
     @property
     def verdict(self) -> Verdict:
@@ -150,10 +158,16 @@ class Explanation:
         return verdict_of(self.fit)
 
 
-def explanation(plan: ServingPlan) -> Explanation:
-    """Ask the predictor everything about a plan."""
+def explanation(plan: ServingPlan, refusal: DoesNotFit | None, *, folder: Path) -> Explanation:
+    """Look for the largest values and the hardware that start.
+
+    Args:
+        plan: the plan.
+        refusal: what a preview would say of it.
+        folder: the stack file's, where it may name other files.
+    """
     limits = limits_of(plan.model, plan.accelerator, plan.vllm_version, plan.vllm, Split(*parallel_of(plan)))
-    return Explanation(plan, plan.fit, limits, choices(plan.stack, region=plan.region))
+    return Explanation(plan, limits, choices(plan.stack, region=plan.region, folder=folder), refusal)
 
 
 def verdict_of(fit: Fit | None) -> Verdict:
@@ -176,11 +190,8 @@ def label_of(name: str) -> str:
 
 
 def parallel_of(plan: ServingPlan) -> tuple[int, int]:
-    """Tensor and pipeline parallel size, from the arguments that the container gets."""
-    found = parse_arguments(plan.container.args)
-    sizes = (found.get(f"--{kind}-parallel-size") or "1" for kind in ("tensor", "pipeline"))
-    tensor, pipeline = (int(size) for size in sizes)
-    return tensor, pipeline
+    """Tensor and pipeline parallel size."""
+    return plan.vllm.tensor_parallel_size or 1, plan.vllm.pipeline_parallel_size or 1
 
 
 def bar_of(fit: Fit) -> Bar:
@@ -230,10 +241,10 @@ def concurrency_at(fit: Fit, gib: float) -> float:
 def why(fit: Fit | None) -> str:
     """The verdict's reason: one sentence with the numbers that decide it."""
     if fit is None:
-        return "the vLLM version of the image is not known, so nothing can be said of its memory."
+        return "nothing can be said of the memory: the image's vLLM version or the GPU's memory is not known."
     cache, needed = f"{fit.kv_cache:.2f} GiB", f"{fit.kv_needed:.2f} GiB"
     length = f"max_model_len = {fit.max_model_len:,} tokens"
-    interval = f"{max(fit.kv_low, 0.0):.2f} to {max(fit.kv_high, 0.0):.2f} GiB"
+    between = f"{max(fit.kv_low, 0.0):.2f} to {max(fit.kv_high, 0.0):.2f} GiB"
     if fit.outcome is Outcome.OUT_OF_MEMORY:
         text = "out of memory"
         if fit.oom is not None:
@@ -249,14 +260,19 @@ def why(fit: Fit | None) -> str:
             f"nothing is left for the KV cache: {taken:.2f} GiB are taken, and gpu_memory_utilization allows"
             f" {fit.budget:.2f} of {fit.total:.2f} GiB."
         )
+    if fit.outcome is Outcome.KV_TOO_SMALL and fit.kv_cache >= fit.kv_needed:
+        return (
+            f"the KV cache is {between} a GPU (90 % interval), too close to the {needed} that one request of {length}"
+            " needs."
+        )
     if fit.outcome is Outcome.KV_TOO_SMALL:
         return f"the KV cache of {cache} a GPU holds {fit.kv_tokens:,} tokens; one request of {length} needs {needed}."
     if fit.outcome_low is Outcome.OUT_OF_MEMORY:
-        return f"it runs out of memory at the low end of the 90 % interval (KV cache {interval} a GPU)."
+        return f"it runs out of memory at the low end of the 90 % interval (KV cache {between} a GPU)."
     if fit.outcome_low is not Outcome.OK:
-        return f"the KV cache is {interval} a GPU (90 % interval); one request of {length} needs {needed}."
+        return f"the KV cache is {between} a GPU (90 % interval); one request of {length} needs {needed}."
     return (
-        f"the KV cache of {cache} a GPU (90 %: {interval}) holds {fit.kv_tokens:,} tokens,"
+        f"the KV cache of {cache} a GPU (90 %: {between}) holds {fit.kv_tokens:,} tokens,"
         f" {fit.max_concurrency:.1f} requests of {length} at once."
     )
 
@@ -270,27 +286,22 @@ def dominates(fit: Fit) -> str:
 
 
 def changes(explained: Explanation) -> tuple[str, ...]:
-    """Lines of the stack file each of which makes a stack start that does not; empty where it does or none is known."""
-    plan, fit, limits, found = explained.plan, explained.fit, explained.limits, []
-    if fit is None or limits is None or explained.verdict is Verdict.STARTS:
+    """What of the stack file to change so that it starts, each alone; empty where it does or nothing is known."""
+    plan, fit = explained.plan, explained.fit
+    if explained.refusal is not None:
+        return tuple(explained.refusal.remedy.split("; or "))
+    if fit is None or explained.verdict is not Verdict.MAY_NOT:
         return ()
-    length = limits.max_model_len
-    if (
-        explained.verdict is Verdict.MAY_NOT
-        and fit.outcome_low is Outcome.KV_TOO_SMALL
-        and _keeps_every_token(plan)
-    ):
-        length = tokens_at(fit, fit.kv_low)  # what starts at the low end, too
-    if 0 < length < fit.max_model_len:
-        found.append(f"vllm.max_model_len: {length}")
-    if 0 < limits.max_num_seqs < fit.max_num_seqs:
-        found.append(f"vllm.max_num_seqs: {limits.max_num_seqs}")
+    found = []
+    if fit.outcome_low is Outcome.KV_TOO_SMALL and _keeps_every_token(plan):
+        length = tokens_at(fit, fit.kv_low)
+        if length > 0:
+            found.append(f"max_model_len: {length} or less")
     sure = (choice for choice in explained.choices if verdict_of(choice.fit) is Verdict.STARTS)
     if (other := next((choice for choice in sure if not is_this(plan, choice)), None)) is not None:
-        found.append(
-            f"hardware: {{machine_type: {other.machine_type}, accelerator_type: {other.accelerator_type},"
-            f" accelerator_count: {other.accelerator_count}}}"
-        )
+        price = "price unknown" if other.usd_per_hour is None else f"{other.usd_per_hour:.2f} USD an hour"
+        gpus = f"{other.accelerator_count} {other.accelerator_type}"
+        found.append(f"machine_type: {other.machine_type} with {gpus} ({price} a replica)")
     return tuple(found)
 
 
@@ -305,17 +316,16 @@ def is_this(plan: ServingPlan, choice: Choice) -> bool:
     return (choice.machine_type, choice.accelerator_type, choice.accelerator_count) == own
 
 
-def by_gpus(found: tuple[Choice, ...]) -> tuple[Choice, ...]:
-    """The first, so the cheapest, machine of each kind and number of GPUs."""
-    first: dict[tuple[str, int], Choice] = {}
-    for choice in found:
-        first.setdefault((choice.accelerator_type, choice.accelerator_count), choice)
-    return tuple(first.values())
-
-
 def remark(plan: ServingPlan, choice: Choice) -> str:
-    """What to say beside a choice: that it is the plan's own hardware, that it may not start."""
-    own = "this one" if is_this(plan, choice) else ""
+    """What to say beside a choice: that it is the plan's own machine or GPUs, that it may not start."""
+    own = ""
+    if is_this(plan, choice):
+        own = "this one"
+    elif (choice.accelerator_type, choice.accelerator_count) == (
+        plan.hardware.accelerator_type,
+        plan.hardware.accelerator_count,
+    ):
+        own = "the same GPUs"
     doubt = Verdict.MAY_NOT.value if verdict_of(choice.fit) is Verdict.MAY_NOT else ""
     return ", ".join(filter(None, (own, doubt)))
 
@@ -323,7 +333,7 @@ def remark(plan: ServingPlan, choice: Choice) -> str:
 def no_choice(explained: Explanation) -> str:
     """What to say where no catalogued hardware is known on which the stack starts."""
     if explained.fit is None:
-        return "not known: the vLLM version of the image is not."
+        return "not known: the image's vLLM version or the GPU's memory is not."
     return f"none in {explained.plan.region}."
 
 
@@ -441,6 +451,12 @@ def cache_layout(plan: ServingPlan, fit: Fit) -> tuple[tuple[str, str], ...]:
     return tuple(rows)
 
 
+def warnings(explained: Explanation) -> tuple[str, ...]:
+    """The warnings of the plan, less the one that says again what the refusal says."""
+    refusal = explained.refusal
+    return tuple(text for text in explained.plan.warnings if refusal is None or refusal.problem not in text)
+
+
 def notes(explained: Explanation) -> tuple[str, ...]:
     """The notes of the plan and of the prediction."""
     return (*explained.plan.notes, *(explained.fit.notes if explained.fit else ()))
@@ -529,7 +545,7 @@ def facts(explained: Explanation) -> dict[str, Any]:
             }
             for choice in explained.choices
         ],
-        "warnings": list(plan.warnings),
+        "warnings": list(warnings(explained)),
         "notes": list(notes(explained)),
     }
 

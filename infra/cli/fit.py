@@ -74,7 +74,7 @@ def fit(
       0  it fits, or it may not, which the text says; or the table was predicted
       1  it does not fit
       2  wrong usage, or a bad file
-      3  no verdict: the vLLM version of the image is not known
+      3  no verdict: the image's vLLM version or the GPU's memory is not known
     """
     if batch is not None:
         if file is not None or explain_terms:
@@ -88,7 +88,7 @@ def fit(
     from infra.cli import facts
     from infra.cli.stack import planned
 
-    plan = planned(file, region=region, stack_config=stack_config)
+    plan, _ = planned(file, region=region, stack_config=stack_config)
     found = plan.fit
     verdict = facts.verdict_of(found)
     if as_json:
@@ -102,7 +102,7 @@ def fit(
     else:
         from infra.cli.terminal import show_fit
 
-        show_fit(console(), plan, found, terms=explain_terms)
+        show_fit(console(), plan, terms=explain_terms)
     raise typer.Exit(facts.exit_status(verdict))
 
 

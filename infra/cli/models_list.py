@@ -500,7 +500,7 @@ def _fit_on(card: ModelCard, hardware: dict[str, Any]) -> Fit | None:
     if not regions:
         return None
     try:
-        raw = {"model": card.id, "hardware": dict(hardware), "fit": "warn"}
+        raw = {"model": card.id, "hardware": dict(hardware)}
         return plan(parse_stack(raw, file="", lines={}), region=regions[0], source="stack.yaml").fit
     except StackError:
         return None

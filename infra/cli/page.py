@@ -116,7 +116,7 @@ def html_page(explained: Explanation) -> str:
     blocks += [_choices(explained), _running(explained)]
     if fit is not None:
         blocks.append(_terms(fit))
-    for title, texts in (("Warnings", plan.warnings), ("Notes", facts.notes(explained))):
+    for title, texts in (("Warnings", facts.warnings(explained)), ("Notes", facts.notes(explained))):
         if texts:
             items = "".join(f"<li>{escape(text)}</li>" for text in texts)
             blocks.append(_section(title, f"<ul>{items}</ul>"))
@@ -287,7 +287,7 @@ def _cache(fit: Fit) -> str:
 
 def _choices(explained: Explanation) -> str:
     title = f"Cheapest hardware on which it starts, {explained.plan.region}"
-    found = facts.by_gpus(explained.choices)
+    found = explained.choices
     if not found:
         return _section(title, f"<p>{escape(facts.no_choice(explained))}</p>")
     rows = []

@@ -7,7 +7,7 @@ from typing import Final
 
 from infra.cli.common import fail
 from infra.recipes import ServingPlan, StackError, StackFile, catalog, load_stack_file, plan
-from infra.recipes.errors import SettingsError, show_file
+from infra.recipes.errors import DoesNotFit, SettingsError, show_file
 from infra.recipes.yamlfile import parse_yaml, read_text
 
 __all__ = ["planned"]
@@ -15,16 +15,25 @@ __all__ = ["planned"]
 DEFAULT_REGION: Final = "us-central1"
 
 
-def planned(file: Path, *, region: str | None = None, stack_config: Path | None = None) -> ServingPlan:
+def planned(
+    file: Path, *, region: str | None = None, stack_config: Path | None = None
+) -> tuple[ServingPlan, DoesNotFit | None]:
     """The checked plan of a stack file; exits with 2 where there is none.
 
     Without a region, that of ``stack_config``; without either, us-central1 or else the first one that has the GPU.
+
+    Returns:
+        The plan, also where a preview would refuse it for its memory only; then with the refusal.
     """
     try:
         stack = load_stack_file(file)
         if region is None and stack_config is not None:
             region = _region_of(stack_config)
-        return plan(stack, region=region or _some_region(stack), source=str(file))
+        region = region or _some_region(stack)
+        try:
+            return plan(stack.model_copy(update={"fit": "refuse"}), region=region, source=str(file)), None
+        except DoesNotFit as refusal:
+            return plan(stack.model_copy(update={"fit": "warn"}), region=region, source=str(file)), refusal
     except StackError as error:
         fail(error)
 

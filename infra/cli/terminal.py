@@ -80,7 +80,7 @@ def page(explained: Explanation, *, width: int, colored: bool) -> Iterator[Rende
     yield _heading(f"Cheapest hardware on which it starts, {plan.region}")
     for block in _choices(explained):
         yield _indented(block)
-    for title, texts in (("Warnings", plan.warnings), ("Notes", facts.notes(explained))):
+    for title, texts in (("Warnings", facts.warnings(explained)), ("Notes", facts.notes(explained))):
         if texts:
             yield _heading(title)
             yield _list(texts)
@@ -156,7 +156,7 @@ def _cache(fit: Fit) -> Table:
 
 
 def _choices(explained: Explanation) -> Iterator[RenderableType]:
-    found = facts.by_gpus(explained.choices)
+    found = explained.choices
     if not found:
         yield Text(facts.no_choice(explained))
         return
@@ -225,13 +225,13 @@ def _letter(part: Part) -> str:
     return LETTERS.get(part.key, part.label[0].upper())
 
 
-def show_fit(out: Console, plan: ServingPlan, fit: Fit | None, *, terms: bool) -> None:
+def show_fit(out: Console, plan: ServingPlan, *, terms: bool) -> None:
     """Print a plan's prediction: the verdict and the numbers; with ``terms`` also what each is made of."""
-    verdict = facts.verdict_of(fit)
-    out.print(Text.assemble((verdict.value.upper(), _VERDICT_STYLES[verdict]), ": ", facts.why(fit)))
-    if fit is None:
+    verdict = facts.verdict_of(plan.fit)
+    out.print(Text.assemble((verdict.value.upper(), _VERDICT_STYLES[verdict]), ": ", facts.why(plan.fit)))
+    if plan.fit is None:
         return
-    for block in fit_page(plan, fit, terms=terms):
+    for block in fit_page(plan, plan.fit, terms=terms):
         out.print(block)
 
 

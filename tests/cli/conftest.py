@@ -11,6 +11,7 @@ import pytest
 from infra.cli.facts import Explanation
 from infra.fit import Fit, Limits, Outcome, Term
 from infra.recipes import ServingPlan, plan
+from infra.recipes.errors import DoesNotFit
 from infra.recipes.memory import Choice
 from infra.recipes.stackfile import parse_stack
 
@@ -44,6 +45,7 @@ def _fit(**changes: Any) -> Fit:
     """One L4 (22 GiB, budget 19.8): 3.3 GiB of cache at 128 KiB a token, so 27,033 tokens in blocks of 16."""
     made = Fit(
         outcome=Outcome.OK,
+        outcome_point=Outcome.OK,
         outcome_low=Outcome.OK,
         version="0.6.2",
         engine="V0",
@@ -117,7 +119,14 @@ def explained(serving: ServingPlan, fit_of: FitOf) -> Explanation:
     places = (
         Choice("g2-standard-12", "NVIDIA_L4", 1, 1.15, fit_of()),
         Choice("g2-standard-24", "NVIDIA_L4", 2, 2.3, fit_of(kv_tokens=170000, max_concurrency=41.5)),
-        Choice("g2-standard-48", "NVIDIA_L4", 2, 4.6, fit_of()),
         Choice("a4x-highgpu-4g", "NVIDIA_GB200", 4, None, fit_of()),
     )
-    return Explanation(serving, fit_of(), Limits(19480, 512), places)
+    return Explanation(replace(serving, fit=fit_of()), Limits(19480, 512), places)
+
+
+@pytest.fixture
+def refusal() -> DoesNotFit:
+    """What a preview says of a stack that does not start."""
+    hardware = "machine_type: g2-standard-24 with 2 NVIDIA_L4 (2.30 USD an hour a replica)"
+    remedy = f"max_model_len: 19472 or less; or {hardware}"
+    return DoesNotFit("does not start on 1 NVIDIA_L4.", key="vllm.max_model_len", value=65536, remedy=remedy)

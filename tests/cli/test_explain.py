@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,7 +22,8 @@ from infra.cli.app import app
 from infra.cli.facts import Explanation, Verdict
 from infra.cli.page import html_page
 from infra.fit import Fit, Limits, Outcome, OutOfMemory
-from infra.recipes import ServingPlan
+from infra.recipes import ServingPlan, plan
+from infra.recipes.errors import DoesNotFit
 from infra.recipes.memory import Choice
 
 FitOf = Callable[..., Fit]
@@ -42,6 +44,11 @@ def text_of(explained: Explanation, width: int = 80, *, colored: bool = False) -
     for block in terminal.page(explained, width=width, colored=colored):
         out.print(block)
     return stream.getvalue()
+
+
+def of(explained: Explanation, fit: Fit | None, **changes: Any) -> Explanation:
+    """The same stack with another prediction."""
+    return replace(explained, plan=replace(explained.plan, fit=fit), **changes)
 
 
 # The facts
@@ -76,6 +83,13 @@ def test_the_reason_has_the_numbers_that_decide(fit_of: FitOf, small: Fit, doubt
     assert facts.why(full) == (
         "out of memory while the sampler sorts the logits of max_num_seqs requests: 4.70 GiB are asked for, 2.00 of"
         " 22.00 GiB are free."
+    )
+    narrow = fit_of(
+        outcome=Outcome.KV_TOO_SMALL, outcome_low=Outcome.KV_TOO_SMALL, max_model_len=26800, kv_needed=3.27
+    )
+    assert facts.why(narrow) == (
+        "the KV cache is 3.00 to 3.50 GiB a GPU (90 % interval), too close to the 3.27 GiB that one request of"
+        " max_model_len = 26,800 tokens needs."
     )
     assert "not known" in facts.why(None)
 
@@ -117,21 +131,26 @@ def test_tokens_of_a_size(fit_of: FitOf) -> None:
     assert facts.concurrency_at(fit, 3.0) == 6.0
 
 
-def test_changes_are_lines_of_the_stack_file(explained: Explanation, small: Fit, doubtful: Fit) -> None:
+def test_changes_are_those_of_the_refusal(explained: Explanation, small: Fit, refusal: DoesNotFit) -> None:
     assert facts.changes(explained) == ()
-    hardware = "hardware: {machine_type: g2-standard-24, accelerator_type: NVIDIA_L4, accelerator_count: 2}"
-    assert facts.changes(replace(explained, fit=small)) == ("vllm.max_model_len: 19480", hardware)
-    # The prediction itself starts: what is offered is what starts at the low end.
-    assert facts.changes(replace(explained, fit=doubtful)) == ("vllm.max_model_len: 24576", hardware)
-    only_doubt = (Choice("g2-standard-24", "NVIDIA_L4", 2, 2.3, doubtful),)
-    assert facts.changes(replace(explained, fit=small, limits=Limits(0, 12), choices=only_doubt)) == (
-        "vllm.max_num_seqs: 12",
+    assert facts.changes(of(explained, small, refusal=refusal)) == (
+        "max_model_len: 19472 or less",
+        "machine_type: g2-standard-24 with 2 NVIDIA_L4 (2.30 USD an hour a replica)",
     )
 
 
-def test_the_cheapest_machine_of_each_number_of_gpus(explained: Explanation) -> None:
-    found = facts.by_gpus(explained.choices)
-    assert [choice.machine_type for choice in found] == ["g2-standard-12", "g2-standard-24", "a4x-highgpu-4g"]
+def test_changes_of_a_doubtful_stack_are_sure(explained: Explanation, doubtful: Fit) -> None:
+    machine = "machine_type: g2-standard-24 with 2 NVIDIA_L4 (2.30 USD an hour a replica)"
+    assert facts.changes(of(explained, doubtful)) == ("max_model_len: 24576 or less", machine)
+    only_doubt = (Choice("g2-standard-24", "NVIDIA_L4", 2, 2.3, doubtful),)
+    assert facts.changes(of(explained, doubtful, choices=only_doubt)) == ("max_model_len: 24576 or less",)
+
+
+def test_remarks(explained: Explanation, doubtful: Fit) -> None:
+    own, two, other = explained.choices
+    assert [facts.remark(explained.plan, choice) for choice in (own, two, other)] == ["this one", "", ""]
+    assert facts.remark(explained.plan, replace(own, machine_type="g2-standard-8")) == "the same GPUs"
+    assert facts.remark(explained.plan, replace(own, fit=doubtful)) == "this one, may not start"
 
 
 def test_facts_are_json(explained: Explanation) -> None:
@@ -152,7 +171,8 @@ def test_facts_are_json(explained: Explanation) -> None:
 
 
 def test_facts_without_a_prediction(serving: ServingPlan) -> None:
-    found = facts.facts(Explanation(serving, None, None, ()))
+    serving = replace(serving, fit=None)
+    found = facts.facts(Explanation(serving, None, ()))
     assert (found["verdict"], found["memory"], found["largest"]) == ("unknown", None, None)
     assert found["max_model_len"] == serving.vllm.max_model_len
 
@@ -201,11 +221,15 @@ def test_the_bar_with_colour_is_blocks(explained: Explanation) -> None:
     assert "\x1b[" in page
 
 
-def test_a_stack_that_does_not_start(explained: Explanation, small: Fit) -> None:
-    page = text_of(replace(explained, fit=small), 120)
+def test_a_stack_that_does_not_start(explained: Explanation, small: Fit, refusal: DoesNotFit) -> None:
+    told = f"vllm.max_model_len: {refusal.problem} These would do: {refusal.remedy}."
+    warned = replace(explained, plan=replace(explained.plan, warnings=(told, "another warning")))
+    page = text_of(of(warned, small, refusal=refusal), 120)
+    assert refusal.problem not in page  # it is said once
+    assert "another warning" in page
     assert "DOES NOT START: the KV cache of 3.30 GiB a GPU holds 27,024 tokens" in page
     assert (
-        "one of these would start:\n  vllm.max_model_len: 19480\n  hardware: {machine_type: g2-standard-24"
+        "one of these would start:\n  max_model_len: 19472 or less\n  machine_type: g2-standard-24 with 2 NVIDIA_L4"
         in page
     )
 
@@ -218,15 +242,15 @@ def test_a_gpu_that_is_too_small(explained: Explanation, fit_of: FitOf) -> None:
         outcome=Outcome.OUT_OF_MEMORY,
         outcome_low=Outcome.OUT_OF_MEMORY,
     )
-    page = text_of(replace(explained, fit=gpu, limits=Limits(0, 0)))
+    page = text_of(of(explained, fit=gpu, limits=Limits(0, 0)))
     assert "GPU ends at 14.00 GiB" in page
     assert re.search(r"! +too much +3\.00 +21\.4% +beyond the GPU's memory", page)
     assert re.search(r"max_model_len +none starts \(now 4,096\)", page)
 
 
 def test_an_image_of_unknown_version(serving: ServingPlan) -> None:
-    page = text_of(Explanation(serving, None, None, ()))
-    assert "UNKNOWN: the vLLM version of the image is not known" in page
+    page = text_of(Explanation(replace(serving, fit=None), None, ()))
+    assert "UNKNOWN: nothing can be said of the memory" in page
     assert "Memory of one GPU" not in page
 
 
@@ -333,7 +357,7 @@ def test_the_html_page_of_other_verdicts(
     )
     fit = {"small": small, "doubtful": doubtful, "unknown": None, "over": over}[case]
     limits = None if fit is None else Limits(0, 12)
-    text = _Page(html_page(replace(explained, fit=fit, limits=limits, choices=()))).text
+    text = _Page(html_page(of(explained, fit=fit, limits=limits, choices=()))).text
     title = {
         "small": "Does not start",
         "doubtful": "May not start",
@@ -350,13 +374,14 @@ runner = CliRunner()
 
 
 @pytest.fixture
-def predicted(monkeypatch: pytest.MonkeyPatch, explained: Explanation) -> Callable[[Fit | None], None]:
-    """Replaces the predictor by one answer."""
+def predicted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fit | None], None]:
+    """Replaces the prediction of every plan by one answer."""
 
     def use(fit: Fit | None) -> None:
-        monkeypatch.setattr(facts, "memory_of", lambda _: fit)
-        monkeypatch.setattr(facts, "limits_of", lambda _: Limits(19480, 512))
-        monkeypatch.setattr(facts, "choices", lambda _, region: explained.choices)
+        def planned(*args: Any, **kwargs: Any) -> ServingPlan:
+            return replace(plan(*args, **kwargs), fit=fit)
+
+        monkeypatch.setattr("infra.cli.stack.plan", planned)
 
     return use
 
@@ -445,6 +470,7 @@ def test_the_guides_stack_starts() -> None:
     assert charged + memory["kv_cache"]["gib"] == pytest.approx(memory["budget_gib"], abs=0.05)
     assert memory["kv_cache"]["low"] <= memory["kv_cache"]["gib"] <= memory["kv_cache"]["high"]
     assert answer["largest"]["max_model_len"] >= answer["max_model_len"]
+    assert ("NVIDIA_L4", 1) in [(c["accelerator_type"], c["accelerator_count"]) for c in answer["choices"]]
     prices = [choice["usd_per_hour"] for choice in answer["choices"] if choice["usd_per_hour"] is not None]
     assert prices == sorted(prices)
 
@@ -458,4 +484,19 @@ def test_a_context_that_no_l4_holds(tmp_path: Path) -> None:
     assert found.exit_code == 1, found.output
     answer = json.loads(found.stdout)
     assert answer["verdict"] == "does not start"
-    assert any(change.startswith("vllm.max_model_len: ") for change in answer["changes"])
+    assert any(change.startswith("max_model_len: ") for change in answer["changes"])
+    assert not any("These would do" in warning for warning in answer["warnings"])
+    page = runner.invoke(app, ["explain", str(file)])
+    assert page.exit_code == 1
+    assert "DOES NOT START" in page.stdout
+
+
+def test_the_guides_out_of_memory(tmp_path: Path) -> None:
+    """No stand-in: Llama 3.2 11B Vision with 256 sequences on an A100 40GB, as in the guide's troubleshooting."""
+    file = tmp_path / "vision.yaml"
+    text = (ROOT / "stacks/llama-3.2-11b-vision-instruct.a100x1.yaml").read_text(encoding="utf-8")
+    file.write_text(re.sub(r"max_num_seqs: \d+", "max_num_seqs: 256", text), encoding="utf-8")
+    found = runner.invoke(app, ["explain", str(file)])
+    assert found.exit_code == 1, found.output
+    assert "DOES NOT START: out of memory while the image encoder" in found.stdout
+    assert re.search(r"\n  max_num_seqs: \d+ or less\n", found.stdout)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from infra.cli import fit as command
 from infra.cli.app import app
 from infra.fit import Fit
 from infra.observed.rows import RowPrediction
-from infra.recipes import memory
+from infra.recipes import ServingPlan, plan
 
 FitOf = Callable[..., Fit]
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,8 +85,15 @@ def table(path: Path, *rows: Mapping[str, str]) -> str:
 
 @pytest.fixture
 def predicted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fit | None], None]:
-    """Replaces the predictor of stack files by one answer."""
-    return lambda fit: monkeypatch.setattr(memory, "memory_of", lambda _: fit)
+    """Replaces the prediction of every plan by one answer."""
+
+    def use(fit: Fit | None) -> None:
+        def planned(*args: Any, **kwargs: Any) -> ServingPlan:
+            return replace(plan(*args, **kwargs), fit=fit)
+
+        monkeypatch.setattr("infra.cli.stack.plan", planned)
+
+    return use
 
 
 @pytest.fixture

@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from infra import recipes
 from infra.cli import models_list
 from infra.cli.app import app
 from infra.cli.models_list import weights_gib
 from infra.fit import Fit
-from infra.recipes import ServingPlan, catalog, memory
+from infra.recipes import ServingPlan, catalog, plan
 
 FitOf = Callable[..., Fit]
 LLAMA = "meta-llama/Meta-Llama-3.1-8B-Instruct"
@@ -147,11 +149,12 @@ def fitting(monkeypatch: pytest.MonkeyPatch, fit_of: FitOf, small: Fit) -> list[
     """Replaces the predictor: models of less than 20 GiB start. Collects the plans that are asked about."""
     asked: list[ServingPlan] = []
 
-    def predict(plan: ServingPlan) -> Fit:
-        asked.append(plan)
-        return fit_of() if (plan.model.weights.bytes or 0) < 20 * 2**30 else small
+    def planned(*args: Any, **kwargs: Any) -> ServingPlan:
+        made = plan(*args, **kwargs)
+        asked.append(made)
+        return replace(made, fit=fit_of() if (made.model.weights.bytes or 0) < 20 * 2**30 else small)
 
-    monkeypatch.setattr(memory, "memory_of", predict)
+    monkeypatch.setattr(recipes, "plan", planned)
     return asked
 
 
