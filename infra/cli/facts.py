@@ -64,6 +64,7 @@ _LABELS: Final = {
     "activation": "activation peak",
     "non_torch": "non-torch",
     "graphs": "CUDA graphs",
+    "resident": "sampler state",
     KV_CACHE: "KV cache",
     REST: "left free",
 }
@@ -81,7 +82,11 @@ _STAGES: Final = {
     "layers": "the layers run on a full batch",
     "sampler": "the sampler sorts the logits of max_num_seqs requests",
     "image patches": "the image encoder cuts its images into patches",
+    "image mask": "the image encoder makes its mask",
     "image encoder": "the image encoder runs",
+    "graphs": "CUDA graphs are captured, after the KV cache is allocated",
+    "sampler warm-up": "the sampler warms up, after the KV cache is allocated",
+    "free memory at start-up": "vLLM checks that its budget is free at start-up",
 }
 _REMEDIES: Final = {
     "weights": "more GPUs a machine, a GPU with more memory, or a quantized checkpoint",
@@ -92,7 +97,7 @@ _REMEDIES: Final = {
 
 
 class Verdict(Enum):
-    """Whether the server starts. ``MAY_NOT``: it does at the point, and not at the low end of the 90 % interval."""
+    """Whether the server starts. ``MAY_NOT``: it does by the prediction, not at the low end of the 90 % interval."""
 
     STARTS = "starts"
     MAY_NOT = "may not start"
@@ -245,7 +250,7 @@ def why(fit: Fit | None) -> str:
     cache, needed = f"{fit.kv_cache:.2f} GiB", f"{fit.kv_needed:.2f} GiB"
     length = f"max_model_len = {fit.max_model_len:,} tokens"
     between = f"{max(fit.kv_low, 0.0):.2f} to {max(fit.kv_high, 0.0):.2f} GiB"
-    if fit.outcome is Outcome.OUT_OF_MEMORY:
+    if fit.failure is Outcome.OUT_OF_MEMORY:
         text = "out of memory"
         if fit.oom is not None:
             stage = _STAGES.get(fit.oom.stage, fit.oom.stage)
@@ -254,18 +259,18 @@ def why(fit: Fit | None) -> str:
                 " are free"
             )
         return text + "."
-    if fit.outcome is Outcome.NO_KV_CACHE:
+    if fit.failure is Outcome.NO_KV_CACHE:
         taken = sum(term.gib for term in fit.terms if term.charged)
         return (
             f"nothing is left for the KV cache: {taken:.2f} GiB are taken, and gpu_memory_utilization allows"
             f" {fit.budget:.2f} of {fit.total:.2f} GiB."
         )
-    if fit.outcome is Outcome.KV_TOO_SMALL and fit.kv_cache >= fit.kv_needed:
+    if fit.failure is Outcome.KV_TOO_SMALL and fit.kv_cache >= fit.kv_needed:
         return (
             f"the KV cache is {between} a GPU (90 % interval), too close to the {needed} that one request of {length}"
             " needs."
         )
-    if fit.outcome is Outcome.KV_TOO_SMALL:
+    if fit.failure is Outcome.KV_TOO_SMALL:
         return f"the KV cache of {cache} a GPU holds {fit.kv_tokens:,} tokens; one request of {length} needs {needed}."
     if fit.outcome_low is Outcome.OUT_OF_MEMORY:
         return f"it runs out of memory at the low end of the 90 % interval (KV cache {between} a GPU)."
@@ -554,6 +559,7 @@ def memory_facts(fit: Fit) -> dict[str, Any]:
     """A prediction for JSON; GiB are 2^30 bytes on one GPU, intervals hold 90 %."""
     return {
         "outcome": fit.outcome.value,
+        "outcome_point": fit.outcome_point.value,
         "outcome_low": fit.outcome_low.value,
         "vllm_version": fit.version,
         "engine": fit.engine,

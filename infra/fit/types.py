@@ -163,6 +163,11 @@ class Fit:
         """Whether the server starts."""
         return self.outcome is Outcome.OK
 
+    @property
+    def failure(self) -> Outcome:
+        """How it fails: at the point where it does so there, else as the verdict says; OK where it starts."""
+        return self.outcome if self.outcome_point is Outcome.OK else self.outcome_point
+
     def term(self, name: str) -> Term:
         """The term of this name: ``weights``, ``activation``, ``non_torch`` or ``graphs``.
 

@@ -20,6 +20,7 @@ from infra.recipes.catalog import (
     catalog,
 )
 from infra.recipes.errors import (
+    DoesNotFit,
     FlagError,
     HardwareMismatch,
     PlanError,
@@ -59,6 +60,7 @@ __all__ = [
     "ContainerImage",
     "ContainerOptions",
     "ContainerSpec",
+    "DoesNotFit",
     "EndpointOptions",
     "EndpointUrls",
     "FlagError",

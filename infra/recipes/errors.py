@@ -16,6 +16,7 @@ from typing import Final
 
 __all__ = [
     "ABSENT",
+    "DoesNotFit",
     "FlagError",
     "HardwareMismatch",
     "PlanError",

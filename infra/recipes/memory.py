@@ -256,7 +256,7 @@ def _plain(value: Any) -> Any:
 
 def _line(fit: Fit, stack: StackFile) -> tuple[str, object]:
     """The key that decides, and its value."""
-    if fit.outcome is Outcome.KV_TOO_SMALL:
+    if fit.failure is Outcome.KV_TOO_SMALL:
         return "vllm.max_model_len", stack.vllm.max_model_len
     of_sequences = fit.oom is not None and (
         fit.oom.stage.startswith("image") or fit.oom.stage.startswith("sampler")
@@ -284,7 +284,7 @@ def _reason(fit: Fit) -> str:
             f" GiB for what is not in its budget{part}"
         )
     charged = sum(term.gib for term in fit.terms if term.charged)
-    if fit.outcome is Outcome.NO_KV_CACHE or fit.kv_cache <= 0:
+    if fit.failure is Outcome.NO_KV_CACHE and fit.kv_cache <= fit.kv_needed:
         return (
             f"{charged:.2f} GiB a GPU are taken of the {fit.budget:.2f} that gpu_memory_utilization allows, and the KV"
             f" cache gets nothing{part}"
