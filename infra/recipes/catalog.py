@@ -80,7 +80,8 @@ class MachineType:
 @dataclass(frozen=True, slots=True)
 class ContainerImage:
     """One container image. ``vllm_version`` is None where nobody has documented it; ``version_basis`` says how it is
-    known (documented, tag name, inferred: ...). ``arch`` is ``x86``, ``arm`` or ``tpu``.
+    known (documented, tag name, inferred: ...). ``arch`` is ``x86``, ``arm`` or ``tpu``. ``architectures`` are those
+    that Google documents it to serve besides its version's.
     """
 
     uri: str
@@ -90,6 +91,12 @@ class ContainerImage:
     version_basis: str
     flavour: str
     note: str
+    architectures: tuple[str, ...] = ()
+
+    @property
+    def moves(self) -> bool:
+        """Whether its tag names another image from time to time."""
+        return self.note == "movable tag" or self.uri.endswith(":latest")
 
     @property
     def released(self) -> bool:
@@ -413,6 +420,7 @@ class Catalog:
                 row["version_basis"],
                 row["flavour"],
                 row["note"],
+                tuple(row["architectures"].split()),
             )
             for row in self._rows("containers.csv")
         }

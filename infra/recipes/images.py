@@ -76,23 +76,26 @@ def since(card: ModelCard, accelerator: Accelerator | None) -> str | None:
     return max((runs[0].first, *newer), key=version_key)
 
 
-def fitting_images(card: ModelCard, accelerator: Accelerator, gpus: int = 1) -> Iterator[ContainerImage]:
+def fitting_images(
+    card: ModelCard, accelerator: Accelerator, gpus: int = 1, *, moving: bool = False
+) -> Iterator[ContainerImage]:
     """Google's standard images with a known version that can serve a model on some GPUs, the oldest vLLM first.
-
-    Left out: tags that move, and builds from between two releases, of which nobody knows all that they have.
 
     Args:
         card: the model.
         accelerator: the kind of GPU.
         gpus: GPUs of one machine, over which vLLM must be able to split the model.
+        moving: only those whose tag moves, instead of only those whose tag does not.
     """
     known = (
         (image.vllm_version, image) for image in catalog().containers() if image.vllm_version is not None
     )
     for version, image in sorted(known, key=lambda pair: (version_key(pair[0]), pair[1].date)):
-        if image.arch != accelerator.cpu_arch or image.flavour != "standard" or image.note == "movable tag":
+        if image.arch != accelerator.cpu_arch or image.flavour != "standard" or image.moves is not moving:
             continue
-        if lacks(card, accelerator, version) is not None or not _runs_method(card, accelerator, version):
+        documented = card.architecture.name in image.architectures
+        missing = None if documented else lacks(card, accelerator, version)
+        if missing is not None or not _runs_method(card, accelerator, version):
             continue
         splitter = Splitter(card, catalog().architecture(card.architecture.name, version))
         if next(splitter.allowed(gpus), None) is not None:
@@ -103,14 +106,15 @@ def default_image(card: ModelCard, accelerator: Accelerator, gpus: int) -> str:
     """The image where neither the stack file nor a recipe for its hardware names one.
 
     The oldest that fits, the guide's first; else that of one of the model's published recipes, on whatever hardware;
-    else the guide's, which the checks then refuse with the reason.
+    else one whose tag moves; else the guide's, which the checks then refuse with the reason.
     """
     fitting = [image.uri for image in fitting_images(card, accelerator, gpus)]
     if DEFAULT_IMAGE in fitting:
         return DEFAULT_IMAGE
     named = (catalog().container(recipe.image_uri) for recipe in card.recommended if recipe.image_uri)
     published = [image.uri for image in named if image is not None and image.arch == accelerator.cpu_arch]
-    return next(iter([*fitting, *published]), DEFAULT_IMAGE)
+    moving = (image.uri for image in fitting_images(card, accelerator, gpus, moving=True))
+    return next(iter([*fitting, *published, *moving]), DEFAULT_IMAGE)
 
 
 def _runs_method(card: ModelCard, accelerator: Accelerator, version: str) -> bool:

@@ -51,7 +51,7 @@ def check_image(report: Report) -> ContainerImage | None:
         report.refuse(UnknownImage, _KEY, uri, text, choices=known, remedy=remedy)
         return None
     image = books.container(uri)
-    moves = match["tag"] == "latest" or (image is not None and image.note == "movable tag")
+    moves = match["tag"] == "latest" or (image is not None and image.moves)
     if moves and not match["digest"]:
         report.warn(f"{_KEY}: the tag {match['tag']} moves; pin a dated tag or a digest.")
     if image is None:
@@ -82,7 +82,11 @@ def check_model_in_image(report: Report, card: ModelCard, image: ContainerImage 
     if image is None or image.vllm_version is None or (recipe is not None and recipe.image_uri == image.uri):
         return
     accelerator = next((a for a in catalog().accelerators() if a.accelerator_type == kind), None)
-    if accelerator is None or image.arch != accelerator.cpu_arch:
+    if (
+        accelerator is None
+        or image.arch != accelerator.cpu_arch
+        or card.architecture.name in image.architectures
+    ):
         return
     missing = lacks(card, accelerator, image.vllm_version)
     if missing is None:
@@ -91,7 +95,11 @@ def check_model_in_image(report: Report, card: ModelCard, image: ContainerImage 
     if newer is not None and lacks(card, accelerator, newer) is None:
         report.warn(f"{_KEY}: {missing} The image is a build from before {newer}, and may have it.")
         return
-    fitting = tuple(other.uri for other in fitting_images(card, accelerator, hardware.accelerator_count))
+    found = (
+        fitting_images(card, accelerator, hardware.accelerator_count, moving=moving)
+        for moving in (False, True)
+    )
+    fitting = tuple(other.uri for images in found for other in images)
     first = since(card, accelerator)
     if fitting:
         remedy = f"image_uri: {fitting[0]}"
