@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -493,14 +494,22 @@ def _accelerator_type(text: str, kinds: tuple[str, ...]) -> str | None:
 
 def _fit_on(card: ModelCard, hardware: dict[str, Any]) -> Fit | None:
     """The prediction for a stack file with this model and hardware and nothing else; None where it is refused."""
-    from infra.recipes import StackError, catalog, plan
+    from infra.recipes import StackError, catalog
+    from infra.recipes.checks import Report, check
+    from infra.recipes.memory import fit_of
     from infra.recipes.stackfile import parse_stack
 
-    regions = catalog().regions_with(hardware["accelerator_type"])
+    books, kind = catalog(), hardware["accelerator_type"]
+    regions = books.regions_with(kind)
     if not regions:
         return None
     try:
-        raw = {"model": card.id, "hardware": dict(hardware)}
-        return plan(parse_stack(raw, file="", lines={}), region=regions[0], source="stack.yaml").fit
+        stack = parse_stack({"model": card.id, "hardware": dict(hardware)}, file="", lines={})
     except StackError:
         return None
+    # Not a plan: of each model that does not start it would look for the hardware that would do.
+    report = Report(stack, region=regions[0], file="")
+    checked = check(report, folder=Path())
+    if checked is None or report.problems:
+        return None
+    return fit_of(card, books.accelerator(kind), checked.vllm_version, stack.vllm, checked.split)

@@ -256,7 +256,7 @@ def fit_page(plan: ServingPlan, fit: Fit, *, terms: bool) -> Iterator[Renderable
     yield _indented(_cache(fit))
     if terms:
         yield _grid(facts.cache_layout(plan, fit))
-    yield _grid((("estimated_max_len", f"{fit.estimated_max_len:,}"),))
+    yield _grid((("estimated_max_len", f"{fit.estimated_max_len:,}, at the prediction itself"),))
     if fit.notes:
         yield _heading("Notes")
         yield _list(fit.notes)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from infra import recipes
+from infra.cards import ModelCard
 from infra.cli import models_list
 from infra.cli.app import app
 from infra.cli.models_list import weights_gib
 from infra.fit import Fit
-from infra.recipes import ServingPlan, catalog, plan
+from infra.recipes import Accelerator, VllmOptions, catalog, memory
+from infra.recipes.parallel import Split
 
 FitOf = Callable[..., Fit]
 LLAMA = "meta-llama/Meta-Llama-3.1-8B-Instruct"
@@ -145,28 +145,27 @@ def test_nothing_matches() -> None:
 
 
 @pytest.fixture
-def fitting(monkeypatch: pytest.MonkeyPatch, fit_of: FitOf, small: Fit) -> list[ServingPlan]:
-    """Replaces the predictor: models of less than 20 GiB start. Collects the plans that are asked about."""
-    asked: list[ServingPlan] = []
+def asked(monkeypatch: pytest.MonkeyPatch, fit_of: FitOf, small: Fit) -> list[tuple[str, int]]:
+    """Replaces the predictor: models of less than 20 GiB start. Collects GPUs and their number of every question."""
+    found: list[tuple[str, int]] = []
 
-    def planned(*args: Any, **kwargs: Any) -> ServingPlan:
-        made = plan(*args, **kwargs)
-        asked.append(made)
-        return replace(made, fit=fit_of() if (made.model.weights.bytes or 0) < 20 * 2**30 else small)
+    def predict(
+        card: ModelCard, accelerator: Accelerator, version: str | None, vllm: VllmOptions, split: Split
+    ) -> Fit:
+        found.append((accelerator.accelerator_type, split.gpus))
+        return fit_of() if (card.weights.bytes or 0) < 20 * 2**30 else small
 
-    monkeypatch.setattr(recipes, "plan", planned)
-    return asked
+    monkeypatch.setattr(memory, "fit_of", predict)
+    return found
 
 
-def test_models_that_fit(fitting: list[ServingPlan]) -> None:
+def test_models_that_fit(asked: list[tuple[str, int]]) -> None:
     found = listed("--accelerator", "l4", "--family", "llama")
     assert LLAMA in [row["id"] for row in found]
     assert "meta-llama/Llama-3.1-70B-Instruct" not in [row["id"] for row in found]
     assert found[0]["kv_tokens"] == 27024
     assert found[0]["verdict"] == "starts"
-    assert {(plan.hardware.accelerator_type, plan.hardware.accelerator_count) for plan in fitting} == {
-        ("NVIDIA_L4", 1)
-    }
+    assert set(asked) == {("NVIDIA_L4", 1)}
     shown = runner.invoke(app, ["models", "--fits", "a2-highgpu-2g", "--search", LLAMA])
     assert "KV tokens" in shown.stdout
     assert "27,024" in shown.stdout
@@ -174,25 +173,28 @@ def test_models_that_fit(fitting: list[ServingPlan]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "hardware"),
+    ("options", "machine", "kind", "count"),
     [
-        (["--fits", "g2-standard-24"], ("g2-standard-24", "NVIDIA_L4", 2)),
-        (["--accelerator", "h100", "--count", "8"], ("a3-highgpu-8g", "NVIDIA_H100_80GB", 8)),
-        (["--accelerator", "NVIDIA_A100_80GB"], ("a2-ultragpu-1g", "NVIDIA_A100_80GB", 1)),
-        (["--accelerator", "a100"], ("a2-highgpu-1g", "NVIDIA_TESLA_A100", 1)),
+        (["--fits", "g2-standard-24"], "g2-standard-24", "NVIDIA_L4", 2),
+        (["--accelerator", "h100", "--count", "8"], "a3-highgpu-8g", "NVIDIA_H100_80GB", 8),
+        (["--accelerator", "NVIDIA_A100_80GB"], "a2-ultragpu-1g", "NVIDIA_A100_80GB", 1),
+        (["--accelerator", "a100"], "a2-highgpu-1g", "NVIDIA_TESLA_A100", 1),
+        (["--accelerator", "L4"], "g2-standard-32", "NVIDIA_L4", 1),
         (
-            ["--accelerator", "T4", "--fits", "n1-standard-8", "--count", "2"],
-            ("n1-standard-8", "NVIDIA_TESLA_T4", 2),
+            ["--accelerator", "v100", "--fits", "n1-standard-8", "--count", "2"],
+            "n1-standard-8",
+            "NVIDIA_TESLA_V100",
+            2,
         ),
     ],
 )
 def test_hardware_by_the_names_people_use(
-    fitting: list[ServingPlan], options: list[str], hardware: tuple[str, str, int]
+    asked: list[tuple[str, int]], options: list[str], machine: str, kind: str, count: int
 ) -> None:
-    listed("--search", "Qwen2.5-0.5B-Instruct", *options)
-    assert {
-        (p.hardware.machine_type, p.hardware.accelerator_type, p.hardware.accelerator_count) for p in fitting
-    } <= {hardware}
+    found = runner.invoke(app, ["models", "--search", "Phi-3-mini-4k", *options])
+    assert found.exit_code == 0, found.output
+    assert set(asked) <= {(kind, count)}
+    assert (f"start on {count} x {kind} ({machine})" in found.stderr) == ("Phi-3-mini-4k" in found.stdout)
 
 
 def test_models_that_fit_one_l4_for_real() -> None:
