@@ -26,7 +26,7 @@ SECONDS = 240.0
 
 
 def groups(kv_cache_config: Any) -> list[dict[str, Any]]:
-    """What each group of layers keeps, by vLLM's own names."""
+    """What each group of layers keeps, by vLLM's own names, as the scheduler sees it: one layer's page."""
     found = []
     for group in kv_cache_config.kv_cache_groups:
         spec = group.kv_cache_spec
@@ -92,8 +92,8 @@ def start(case: dict[str, Any], log: str) -> dict[str, Any]:
             "mamba_ssm_cache_dtype": config.cache_config.mamba_ssm_cache_dtype,
             "layout": config.cache_config.kv_cache_layout,
             "num_blocks": kv.num_blocks,
-            "tensor_bytes": sum({tensor.size for tensor in kv.kv_cache_tensors}),
-            "groups": groups(core_worker_config(core) or kv),
+            "cache_bytes_used": max((tensor.size for tensor in kv.kv_cache_tensors), default=0),
+            "groups": groups(kv),
             "max_concurrency": get_max_concurrency_for_kv_cache_config(config, kv)
             if kv.kv_cache_groups
             else None,
@@ -101,14 +101,6 @@ def start(case: dict[str, Any], log: str) -> dict[str, Any]:
             "kv_tokens": int(line[2].replace(",", "")) if line else None,
             "concurrency_printed": float(line[4]) if line else None,
         }
-
-
-def core_worker_config(core: Any) -> Any:
-    """The worker's own cache config: groups of unequal layers are whole there, and one layer at the scheduler."""
-    try:
-        return core.model_executor.driver_worker.worker.model_runner.kv_cache_config
-    except AttributeError:
-        return None
 
 
 def main() -> None:

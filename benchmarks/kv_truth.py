@@ -40,8 +40,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.kv_configs import NoConfig, config_of
 from infra.cards import Architecture
-from infra.fit.accounting import Accounting
 from infra.fit.cache import Layout, layout
+from infra.fit.facts import accounting
+from infra.fit.types import Gpu, Options
 from infra.recipes.catalog import catalog
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -51,6 +52,8 @@ GIB: Final = 2**30
 CPU_GRANULE: Final = 32
 CPU_BLOCK: Final = 128
 CPU_MLA_BLOCK: Final = 16
+# The rules of a version are asked for a GPU; those of the cache depend on none.
+_ANY_GPU: Final = Gpu("NVIDIA L4", 22.0, 8.9, 58)
 _BYTES: Final = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
@@ -118,7 +121,7 @@ class Case:
         return given
 
 
-#: Family -> models. Each is started with a short length, and with a long one and a larger batch.
+#: Family -> models. Each is started once; those that keep less than every token also with a longer length and batch.
 FAMILIES: Final[dict[str, tuple[str, ...]]] = {
     "multi-head": (
         "meta-llama/Llama-2-7b-hf",
@@ -173,20 +176,24 @@ FAMILIES: Final[dict[str, tuple[str, ...]]] = {
 }
 #: The catalogue's other architectures, one start each: that their layers keep what the card says.
 OTHERS: Final = (
+    "ByteDance-Seed/Seed-OSS-36B-Instruct",
     "CohereLabs/aya-23-8B",
+    "EleutherAI/gpt-j-6b",
     "HuggingFaceTB/SmolLM3-3B",
     "Qwen/Qwen2-VL-7B-Instruct",
+    "Qwen/Qwen2.5-VL-7B-Instruct",
     "Qwen/Qwen3-VL-4B-Instruct",
     "Qwen/Qwen3-VL-30B-A3B-Instruct",
     "Qwen/Qwen3.5-27B",
     "allenai/OLMo-1B-hf",
     "allenai/OLMo-2-0425-1B-Instruct",
     "allenai/OLMoE-1B-7B-0924-Instruct",
+    "baidu/ERNIE-4.5-21B-A3B-PT",
     "bigscience/bloom-1b7",
+    "databricks/dbrx-instruct",
     "google/gemma-3n-E2B-it",
     "google/gemma-4-12B-it",
     "ibm-granite/granite-3.0-3b-a800m-instruct",
-    "internlm/internlm2_5-1_8b-chat",
     "llava-hf/llava-1.5-7b-hf",
     "llava-hf/llava-v1.6-mistral-7b-hf",
     "microsoft/Phi-3-vision-128k-instruct",
@@ -216,6 +223,7 @@ _FIRST: Final = {
     "linear": "Qwen/Qwen3-Next-80B-A3B-Instruct",
     "state beside attention": "tiiuae/Falcon-H1-7B-Instruct",
 }
+_PLAIN: Final = ("multi-head", "grouped-query", "multi-query", "experts")
 
 
 def cases() -> list[Case]:
@@ -224,16 +232,6 @@ def cases() -> list[Case]:
     models = [(family, model) for family, names in FAMILIES.items() for model in names]
     for family, model in models:
         found.append(Case(family, model, max_model_len=min(8192, _positions(model))))
-    for family, model in models:
-        longer = Case(
-            family,
-            model,
-            cache_bytes=4 * GIB + 54321,
-            max_model_len=min(32768, _positions(model)),
-            max_num_batched_tokens=8192,
-            max_num_seqs=64,
-        )
-        found.append(longer)
     for family, model in _FIRST.items():
         short = Case(family, model, max_model_len=min(4096, _positions(model)), cache_bytes=3 * GIB + 777)
         change = functools.partial(dataclasses.replace, short)
@@ -262,6 +260,18 @@ def cases() -> list[Case]:
         found.append(
             Case("others", model, cache_bytes=4 * GIB + 12345, max_model_len=min(8192, _positions(model)))
         )
+    for family, model in models:
+        if family in _PLAIN and model != _FIRST[family]:
+            continue  # a multiple of the short one
+        longer = Case(
+            family,
+            model,
+            cache_bytes=4 * GIB + 54321,
+            max_model_len=min(32768, _positions(model)),
+            max_num_batched_tokens=8192,
+            max_num_seqs=64,
+        )
+        found.append(longer)
     return found
 
 
@@ -439,23 +449,24 @@ def predicted(row: dict[str, str]) -> Layout:
     arch = architecture(row["model_id"])
     if arch.state is not None and row["state_dtype"] not in ("", "auto"):
         arch = arch.model_copy(update={"state": arch.state.model_copy(update={"dtype": row["state_dtype"]})})
-    facts = {"V1"}
-    if row["enable_prefix_caching"] != "False":
-        facts.add("prefix_caching")
-    if arch.kinds.mamba:
-        facts.add("mamba")
+    options = Options(
+        tensor_parallel_size=int(row["tensor_parallel_size"]),
+        pipeline_parallel_size=int(row["pipeline_parallel_size"]),
+        enable_prefix_caching=row["enable_prefix_caching"] != "False",
+        disable_hybrid_kv_cache_manager=row["disable_hybrid_kv_cache_manager"] == "True",
+    )
+    rules = accounting(catalog().model(row["model_id"]), _ANY_GPU, options, row["vllm_version"])
     block = int(row["asked_block_size"] or CPU_BLOCK)
-    rules = Accounting(row["vllm_version"], frozenset(facts))
     found = layout(
         arch,
         rules,
-        tensor_parallel_size=int(row["tensor_parallel_size"]),
-        pipeline_parallel_size=int(row["pipeline_parallel_size"]),
+        tensor_parallel_size=options.tensor_parallel_size,
+        pipeline_parallel_size=options.pipeline_parallel_size,
         element_bytes=_BYTES[row["dtype"]],
         kv_cache_dtype=row["kv_cache_dtype"],
         block_size=CPU_MLA_BLOCK if arch.mla else block,
         max_num_batched_tokens=int(row["max_num_batched_tokens"]),
-        disable_hybrid_kv_cache_manager=row["disable_hybrid_kv_cache_manager"] == "True",
+        disable_hybrid_kv_cache_manager=options.disable_hybrid_kv_cache_manager,
         granule=CPU_GRANULE,
     )
     # No asynchronous scheduling on the CPU: as many batches in flight as there are pipeline stages.
