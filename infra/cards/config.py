@@ -15,7 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from infra.cards.families import FAMILIES, NAMES, OTHER_KEYS, ConfigError, Dtype, Family, Section, dtype_of
+from infra.cards.families import (
+    FAMILIES,
+    NAMES,
+    OTHER_KEYS,
+    ConfigError,
+    Dtype,
+    Family,
+    Section,
+    dtype_of,
+    no_experts,
+)
 from infra.cards.types import Architecture, Mla, Vision
 
 __all__ = ["COMPOSITES", "KEYS", "ConfigError", "ConfigFacts", "Quantization", "read_config"]
@@ -334,6 +344,12 @@ def _architecture(name: str, text: Section, outer: Section, model_type: str, fam
     else:
         head_dim = text.integer(*NAMES["head_dim"]) or hidden // heads
     experts = family.experts(text)
+    number = text.integer(*(name for name in NAMES["experts"] if name in text.values))
+    if family.experts is no_experts and number is not None and number > 1:
+        raise ConfigError(
+            f"{name}: config.json has {number} experts, and this reader does not know which layers of {model_type} "
+            "have them. Write the card by hand with architecture.experts."
+        )
     inner = text.integer("intermediate_size_mlp") or text.integer(*NAMES["inner"])
     if inner and family.halved_mlp:
         inner //= 2

@@ -23,6 +23,7 @@ __all__ = [
     "Layers",
     "Section",
     "dtype_of",
+    "no_experts",
 ]
 
 Dtype = Literal["bfloat16", "float16", "float32"]
@@ -597,7 +598,8 @@ def _attn_config_kv(config: Section) -> int | None:
     return (config.get("attn_config") or {}).get("kv_n_heads")
 
 
-def _no_experts(config: Section) -> Experts | None:
+def no_experts(config: Section) -> Experts | None:
+    """What a family has whose layers are all alike."""
     return None
 
 
@@ -616,7 +618,7 @@ class Family:
     """
 
     layers: Callable[[Section], Layers] = _uniform
-    experts: Callable[[Section], Experts | None] = _no_experts
+    experts: Callable[[Section], Experts | None] = no_experts
     state: Callable[[Section], State | None] = _no_state
     kv_heads: Callable[[Section], int | None] = _kv_heads
     gated_mlp: bool = True
@@ -646,7 +648,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "internlm": replace(_LLAMA, remote_code=True),
     "internlm2": replace(_LLAMA, remote_code=True),
     "internlm3": replace(_LLAMA, remote_code=True),
-    "minicpm": replace(_LLAMA, remote_code=True),
+    "minicpm": replace(_MOE, remote_code=True),
     "orion": replace(_LLAMA, remote_code=True),
     "solar": _LLAMA,
     "granite": _LLAMA,
