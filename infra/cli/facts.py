@@ -40,6 +40,7 @@ __all__ = [
     "label_of",
     "largest",
     "memory_facts",
+    "memory_title",
     "no_choice",
     "notes",
     "parallel_of",
@@ -219,6 +220,12 @@ def bar_of(fit: Fit) -> Bar:
     if (rest := fit.total - used) > 0:
         parts.append(Part(REST, label_of(REST), rest, rest, rest, rest / fit.total, False))
     return Bar(tuple(parts), fit.total, fit.budget, max(fit.total, used))
+
+
+def memory_title(plan: ServingPlan, fit: Fit) -> str:
+    """What the bar is of."""
+    stage = " of the first pipeline stage" if parallel_of(plan)[1] > 1 else ""
+    return f"Memory of one GPU{stage}: {fit.total:.2f} GiB"
 
 
 def first_stage(fit: Fit) -> tuple[float, float, float]:

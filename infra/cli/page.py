@@ -14,6 +14,7 @@ from infra.cli import facts
 from infra.cli.common import one_gpu
 from infra.cli.facts import Bar, Explanation, Verdict
 from infra.fit import Fit
+from infra.recipes import ServingPlan
 
 __all__ = ["html_page"]
 
@@ -97,7 +98,7 @@ td .swatch { margin-right: .5rem; }
 .over td { color: var(--bad); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.2rem; margin: 0; }
 dd { margin: 0; overflow-wrap: anywhere; }
-details { margin-top: .8rem; } section > details { margin-top: 0; } summary { cursor: pointer; }
+details { margin-top: .8rem; } section > details:first-child { margin-top: 0; } summary { cursor: pointer; }
 .terms td { font-size: .9rem; min-width: 7rem; }
 footer { font-size: .82rem; margin-top: 1.2rem; }
 @media (max-width: 34rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; }
@@ -112,7 +113,7 @@ def html_page(explained: Explanation) -> str:
     plan, fit = explained.plan, explained.fit
     blocks = [_head(explained), _verdict(explained), _tiles(explained)]
     if fit is not None:
-        blocks += [_memory(fit), _cache(fit)]
+        blocks += [_memory(plan, fit), _cache(fit)]
     blocks += [_choices(explained), _running(explained)]
     if fit is not None:
         blocks.append(_terms(fit))
@@ -190,7 +191,7 @@ def _tiles(explained: Explanation) -> str:
     )
 
 
-def _memory(fit: Fit) -> str:
+def _memory(plan: ServingPlan, fit: Fit) -> str:
     bar = facts.bar_of(fit)
     described = ", ".join(f"{part.label} {part.gib:.2f} GiB" for part in bar.parts)
     chart = [_stacked(bar, "bar", f"{described}; of {bar.total:.2f} GiB")]
@@ -220,7 +221,7 @@ def _memory(fit: Fit) -> str:
             f"<td class='number'>{bar.over:.2f}</td><td class='number'>{bar.over / bar.total:.1%}</td><td></td></tr>"
         )
     return _section(
-        f"Memory of one GPU: {fit.total:.2f} GiB",
+        facts.memory_title(plan, fit),
         f"<figure><div class='chart'>{''.join(chart)}</div>"
         f"<figcaption>The budget is gpu_memory_utilization of the GPU's memory. "
         f"Dominates: {escape(facts.dominates(fit))}.</figcaption></figure>"

@@ -67,7 +67,7 @@ def page(explained: Explanation, *, width: int, colored: bool) -> Iterator[Rende
     yield _grid(facts.running(explained))
     if fit is not None:
         bar = facts.bar_of(fit)
-        yield _heading(f"Memory of one GPU: {fit.total:.2f} GiB")
+        yield _heading(facts.memory_title(plan, fit))
         yield _indented(bar_line(bar, width - 4, colored=colored))
         yield _indented(_marks(bar, width - 4))
         yield _indented(_legend(bar, colored=colored))

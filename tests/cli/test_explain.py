@@ -248,6 +248,17 @@ def test_a_gpu_that_is_too_small(explained: Explanation, fit_of: FitOf) -> None:
     assert re.search(r"max_model_len +none starts \(now 4,096\)", page)
 
 
+def test_pipeline_stages(explained: Explanation, fit_of: FitOf) -> None:
+    """The bar is of the first stage; tokens are those of the stage that has least."""
+    vllm = explained.plan.vllm.model_copy(update={"tensor_parallel_size": 4, "pipeline_parallel_size": 2})
+    staged = replace(explained, plan=replace(explained.plan, vllm=vllm))
+    page = text_of(of(staged, fit_of(kv_cache=3.0, kv_low=2.7, kv_high=3.2, kv_first_stage=3.3)))
+    assert "tensor 4, pipeline 2" in page
+    assert "Memory of one GPU of the first pipeline stage: 22.00 GiB" in page
+    assert re.search(r"K +KV cache +3\.30 +15\.0% +3\.00 to 3\.50", page)
+    assert re.search(r"GiB a GPU +3\.00 +2\.70 to 3\.20", page)
+
+
 def test_an_image_of_unknown_version(serving: ServingPlan) -> None:
     page = text_of(Explanation(replace(serving, fit=None), None, ()))
     assert "UNKNOWN: nothing can be said of the memory" in page
