@@ -26,6 +26,9 @@ _AUTOMATIC_CHUNKS: Final = 32768
 _V0_FLOOR: Final = 2048
 # Latent vectors that the start-up run may project up at once (vLLM 0.11 and later).
 _MLA_SCRATCH: Final = 65536
+# Qwen's encoders take two frames a patch and merge two by two patches into a token.
+_FRAMES: Final = 2
+_MERGED: Final = 4
 # What an image takes where the card does not say: CLIP at 336 pixels, patches of 14.
 _IMAGE_TOKENS: Final = 576
 
@@ -146,6 +149,9 @@ def peak(
     latent = _mla_scratch(card, options, rules, run, size)
     image_bytes = images * size
     extra = workspace + image_bytes + cublas
+    encoder = _encoder(card, options, images, run, size)
+    if encoder:
+        stages.append(("image encoder", encoder + image_bytes + cublas, encoder / 2))
     stages.append(("layers", max(forward, latent) + extra, 2 * tokens * inner / parallel * size))
     stages.append(("sampler", sampler + extra if logits else 0.0, unit))
     compiling = rules.number("compile") * GIB
@@ -242,6 +248,23 @@ def _images(card: ModelCard, options: Options, rules: Accounting, run: Batch) ->
     rows = budget if rules.on("image_blow_up") else each
     pixels = 3.0 * (vision.image_size or 336) ** 2 * (vision.max_num_tiles or 1)
     return count * (rows * card.architecture.hidden_size + pixels)
+
+
+def _encoder(card: ModelCard, options: Options, images: float, run: Batch, size: int) -> float:
+    """Return the bytes of an encoder's own peak in V1: pixels, one hidden state and one MLP for every patch.
+
+    A published series of Qwen2-VL (0.28) grows by 60 KiB a token of the largest image, which is this. No image is
+    longer than ``max_model_len``.
+    """
+    vision = card.vision
+    if not images or vision is None or not (vision.hidden_size and vision.patch_size):
+        return 0.0
+    each = min(_image_tokens(card), length_of(card, options))
+    patches = (vision.image_size // vision.patch_size) ** 2 if vision.image_size else _MERGED * each
+    count = max(run.tokens // each, 1)
+    inner = vision.intermediate_size or 4 * vision.hidden_size
+    width = _FRAMES * 3 * vision.patch_size**2 + vision.hidden_size + inner
+    return float(count * patches * width * size)
 
 
 def _vision(card: ModelCard, run: Batch, size: int) -> list[tuple[str, float, float]]:

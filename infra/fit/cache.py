@@ -135,6 +135,9 @@ def layout(
         _Kept(kind, -(-count // pipeline_parallel_size), bytes_, window)
         for kind, count, bytes_, window in _kinds(arch, rules, tensor_parallel_size, size, kv_cache_dtype)
     ]
+    if arch.state is not None and not (arch.kinds.mamba or arch.kinds.linear):
+        # Falcon-H1: every layer has attention and a state side by side.
+        kept.append(_Kept("mamba", -(-arch.num_hidden_layers // pipeline_parallel_size), 0))
     flat = rules.text("groups") == "flat"
     full_only = flat or disable_hybrid_kv_cache_manager
     if full_only:

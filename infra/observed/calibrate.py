@@ -78,7 +78,9 @@ def _sample(
     observed = read_row(row, arch)
     printed = _number(row.get("non_torch_gib"))
     cache = _number(row.get("kv_gib"))
-    if observed is None or observed.gpu is None or len(observed.versions) > 1:
+    if observed is None or observed.gpu is None or not (row.get("vllm_version") or "").strip():
+        return None
+    if len(observed.versions) > 1 or not (row.get("gpu_memory_utilization") or "").strip():
         return None
     version = observed.versions[0]
     rules = accounting(observed.card, observed.gpu, observed.options, version, table=table)

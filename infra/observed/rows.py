@@ -25,6 +25,8 @@ from infra.versions import version_key
 # Versions that stand for all where a row names none. The first is the answer, since its sampler takes the most: V1 with
 # the sorting sampler; then V0, and V1 with the filter. The interval holds those of all three.
 _ANY_VERSION: Final = ("0.11.0", "0.6.6", "0.19.0")
+# The same for architectures that came later.
+_LATER_VERSION: Final = ("0.19.0", "0.15.0", "0.21.0", "0.30.0")
 _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?")
 _UNGATED: Final = frozenset({"Starcoder2ForCausalLM", "OPTForCausalLM", "PhiForCausalLM", "FalconForCausalLM",
     "GPTNeoXForCausalLM", "GPT2LMHeadModel", "BloomForCausalLM", "MPTForCausalLM", "GPTBigCodeForCausalLM",
@@ -131,7 +133,7 @@ def read_row(row: Mapping[str, str], arch: Mapping[str, str] | None) -> Observed
     if card is None:
         return None
     gpu = gpu_named(row.get("gpu") or "", _float(row, "gpu_mem_gib"))
-    versions, engine = _versions(row, args)
+    versions, engine = _versions(row, args, card.architecture.name)
     method = method_of(row)
     options = Options(
         max_model_len=_whole(row, "max_model_len"),
@@ -198,8 +200,11 @@ def _cache_bytes(args: str) -> int | None:
     return int(float(match[1]) * 2**30) if match else None
 
 
-def _versions(row: Mapping[str, str], args: str) -> tuple[tuple[str, ...], str | None]:
-    """Return the vLLM versions that a row may mean, and the engine where it says which."""
+def _versions(row: Mapping[str, str], args: str, architecture: str) -> tuple[tuple[str, ...], str | None]:
+    """Return the vLLM versions that a row may mean, and the engine where it says which.
+
+    Where it names no version they are those of the representative ones that have the architecture.
+    """
     text = (row.get("vllm_version") or "").strip()
     said = f"{text} {args}"
     engine = "V0" if re.search(r"\bV0\b|VLLM_USE_V1=0", said) else None
@@ -215,7 +220,14 @@ def _versions(row: Mapping[str, str], args: str) -> tuple[tuple[str, ...], str |
         return (version,), engine
     if engine == "V0":
         return ("0.6.6",), engine
-    return _ANY_VERSION, None
+    runs = catalog().architecture_runs(architecture)
+    if not runs or any(run.holds(_ANY_VERSION[0]) for run in runs):
+        return _ANY_VERSION, None
+    having = tuple(version for version in _LATER_VERSION if any(run.holds(version) for run in runs))
+    if having:
+        return having, None
+    old = tuple(version for version in _ANY_VERSION if any(run.holds(version) for run in runs))
+    return old or (runs[-1].first,), None
 
 
 def method_of(row: Mapping[str, str]) -> str | None:
