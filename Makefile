@@ -15,7 +15,7 @@ driver := $(python) -m infra.local.stack
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  STACK_FILE=stacks/NAME.yaml   with up: the model to serve (default: the one that Pulumi.local.yaml names)"
 	@echo "  CONTAINER=simulated|vllm|URL  with up: what answers: a simulation, a real vLLM on the CPU, an OpenAI-compatible server"
@@ -73,10 +73,14 @@ format: ## Formats and fixes what the linter can
 	@$(python) -m ruff check --fix
 	@$(python) -m ruff format
 
-.PHONY: benchmark lock
+.PHONY: benchmark benchmark-fit lock
 benchmark: ## What our code costs in a warm pulumi preview
 	@$(setup) --dev
 	@$(python) benchmarks/preview.py
+
+benchmark-fit: ## How near the memory prediction comes to measured start-ups, beside published formulas
+	@$(setup) --dev --without-engine
+	@$(python) benchmarks/fit.py
 
 lock: ## Resolves pyproject.toml into requirements.txt and requirements-dev.txt
 	@$(setup) --dev --without-engine
