@@ -24,6 +24,7 @@ import csv
 import dataclasses
 import functools
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -242,7 +243,8 @@ def cases() -> list[Case]:
                 change(kv_cache_dtype="fp8"),
                 change(kv_cache_dtype="fp8_e5m2", block_size=64),
             ]
-        found += [change(dtype="float32"), change(dtype="float16", max_num_batched_tokens=16384)]
+        half = "bfloat16" if "gemma" in model else "float16"  # vLLM refuses float16 for Gemma
+        found += [change(dtype="float32"), change(dtype=half, max_num_batched_tokens=16384)]
         if "state" in family or family == "linear":
             found.append(change(enable_prefix_caching=False))
         if family in ("interleaved", "chunked"):
@@ -383,8 +385,9 @@ def measure(wanted: str, again: bool, say: Console) -> None:
     """Run the cases whose name has ``wanted`` in it and that have no row yet (all such ones when ``again``)."""
     from infra.local.container.real import environment
 
-    have = {row["case"]: row for row in rows()}
-    todo = {case.name: case for case in cases() if wanted in case.name and (again or case.name not in have)}
+    known = {case.name: case for case in cases()}
+    have = {row["case"]: row for row in rows() if row["case"] in known}
+    todo = {name: case for name, case in known.items() if wanted in name and (again or name not in have)}
     say.print(f"{len(todo)} cases to run, {len(have)} rows there")
     if not todo:
         return
@@ -440,8 +443,10 @@ class Compared:
     explained: str = ""
 
 
-#: Part of a case's name -> why our arithmetic does not cover it. Shown in the table, and a test holds that each is met.
-EXPLAINED: Final[dict[str, str]] = {}
+#: Pattern of a case's name -> why our arithmetic does not cover it. A test holds that each is met.
+EXPLAINED: Final[dict[str, str]] = {
+    r"tiiuae/falcon-.* kv=fp8": "vLLM's falcon.py gives its rotary attention no cache type: fp8 is ignored",
+}
 
 
 def predicted(row: dict[str, str]) -> Layout:
@@ -500,7 +505,7 @@ def compare(row: dict[str, str]) -> Compared:
         if row["kv_needed_gib"]:
             expect("needed", f"{float(row['kv_needed_gib']):.2f}", f"{needed / GIB:.2f}")
         expect("longest", row["estimated_max_len"], longest)
-    why = next((why for part, why in EXPLAINED.items() if part in row["case"]), "")
+    why = next((why for part, why in EXPLAINED.items() if re.search(part, row["case"])), "")
     return Compared(
         row["case"], row["family"], row["model_id"], row["outcome"], truth, ours, tuple(differences), why
     )
