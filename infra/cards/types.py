@@ -106,7 +106,8 @@ class Architecture(_Part):
     ``num_key_value_heads`` are those of every layer, unless ``full_head_dim`` and ``full_num_key_value_heads`` name
     other ones for the ``full`` layers (Gemma 4). ``rotary_dim`` is the rotated width of a head: absent for the whole
     head, 0 for none. ``rotary_positions`` are the rows of vLLM's rotary tables together, where that is not
-    ``max_position_embeddings`` (Gemma 3: a local table, and a global one stretched eightfold). ``v_head_dim`` is the width of values where it differs (not for MLA, which has its own).
+    ``max_position_embeddings`` (Gemma 3: a local table, and a global one stretched eightfold). ``v_head_dim`` is the
+    width of values where it differs (not for MLA, which has its own).
     """
 
     name: str

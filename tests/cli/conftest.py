@@ -17,6 +17,7 @@ from infra.recipes.stackfile import parse_stack
 
 FitOf = Callable[..., Fit]
 
+
 @pytest.fixture(autouse=True)
 def own_width(monkeypatch: pytest.MonkeyPatch) -> None:
     """A width that the test runner's workers set would hide what a pipe gets."""
