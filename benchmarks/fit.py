@@ -52,8 +52,8 @@ LIMITS = """\
   to 0.19. {new} are of 0.20 and later, where the accounting was read from the code and hardly measured.
 - A family is left out, but its neighbours are not: Qwen3 and Qwen2 share shapes and a vocabulary, and most families
   were measured by the same people on the same machine. A new card or a new version is not cross-validated at all.
-- Some constants of one family stay when it is left out: the scratch of gpt-oss and of latent attention, the share of the
-  verdict's caution. They are rows of `infra/catalog/vllm_memory.csv` that name their source.
+- Some constants of one family stay when it is left out: the scratch of gpt-oss and of latent attention, and the share
+  of the verdict's caution. They are rows of `infra/catalog/vllm_memory.csv` that name their source.
 - Rows were collected from logs that people published: failures are {failures} of {judged} verdicts, and an argument
   that a log does not show is taken to be vLLM's default.
 - {doubtful} rows are not counted in one figure or all, since they contradict themselves or are not plain vLLM on an
