@@ -111,73 +111,114 @@ def peak(
         size: bytes of the model's type.
         logits: whether the GPU's pipeline stage makes logits.
     """
-    arch = card.architecture
-    hidden, parallel, tokens = arch.hidden_size, options.tensor_parallel_size, run.tokens
-    sequences = min(run.sequences, tokens)
-    images = _images(card, options, rules, run)
-    if "V0" in rules.facts and card.vision is not None and not arch.kinds.cross:
-        sequences = max(1, min(sequences, tokens // _image_tokens(card)))
-    unit = 4.0 * sequences * arch.vocab_size
-    coefficient = rules.number("sampler")
-    if size == 4:
-        # Logits of a float32 model are twice as wide; a published 0.19 log agrees to 0.005 GiB.
-        coefficient += 0.5
-    cublas = rules.number("cublas") * MIB
-    kept = float(tokens * hidden * size + sequences * hidden * size * rules.whole("picked_rows"))
-    filter_bytes = 4.0 * min(gpu.multiprocessors, sequences) * arch.vocab_size if rules.on("filter") else 0.0
-    sampler = coefficient * unit + filter_bytes + kept
-    automatic = options.max_num_batched_tokens is None
-    if (
-        "V0" in rules.facts
-        and automatic
-        and tokens < length_of(card, options)
-        and not rules.on("chunks_sample")
-    ):
-        sampler = 0.0
-    inner = max(arch.intermediate_size or 4 * hidden, hidden)
-    wide = (3 if arch.gated_mlp else 2) * inner / parallel
-    dense = arch.experts is None or arch.experts.num_dense_layers > 0
-    forward = float(tokens * ((wide if dense else 0) + 4 * hidden) * size)
-    if eight_bit_activations(card, options):
-        forward += float(tokens * (inner / parallel + 3 * hidden))
-    workspace, transient = _experts(card, options, rules, run)
-    forward += transient
-    stages = _vision(card, run, size)
+    hidden, cublas = card.architecture.hidden_size, rules.number("cublas") * MIB
+    sampling = _sampling(card, options, gpu, rules, run, size)
+    layers, widest = _layers(card, options, rules, run, size)
     if not logits:
-        forward += 2.0 * tokens * hidden * size
-        sampler = 0.0
-    latent = _mla_scratch(card, options, rules, run, size)
-    image_bytes = images * size
-    extra = workspace + image_bytes + cublas
+        # A stage that passes hidden states on keeps two of them.
+        layers += 2.0 * run.tokens * hidden * size
+    workspace = _expert_scratch(card, options, rules, run)
+    resident_experts = workspace if rules.text("moe_workspace") == "resident" else 0.0
+    images = _images(card, options, rules, run) * size
+    extra = resident_experts + images + cublas
+    stages = _vision(card, run, size)
     encoder = _encoder(card, options, images, run, size)
     if encoder:
-        stages.append(("image encoder", encoder + image_bytes + cublas, encoder / 2))
-    stages.append(("layers", max(forward, latent) + extra, 2 * tokens * inner / parallel * size))
-    stages.append(("sampler", sampler + extra if logits else 0.0, unit))
+        stages.append(("image encoder", encoder + images + cublas, encoder / 2))
+    stages.append(("layers", layers + extra, widest))
+    stages.append(("sampler", sampling.total + extra if logits else 0.0, sampling.unit))
     compiling = rules.number("compile") * GIB
     total = max(stage[1] for stage in stages) + compiling
-    resident = rules.number("resident") * unit if logits else 0.0
-    formula = "max(c u + filter + hidden + rows, layers) + experts + images + cuBLAS + compiling"
+    reserved = 0.0
+    if rules.text("budget") == "reserved":
+        reserved = min(rules.number("reserved") * total, rules.number("reserved_most") * GIB)
     numbers = (
-        ("S", str(sequences)),
-        ("T", str(tokens)),
-        ("u = 4 S V", _gib(unit)),
-        ("c", f"{coefficient:g}"),
-        ("c u", _gib(coefficient * unit if logits else 0.0)),
-        ("filter", _gib(filter_bytes)),
-        ("hidden + rows", _gib(kept)),
-        ("layers", _gib(max(forward, latent))),
-        ("experts", _gib(workspace)),
-        ("images", _gib(image_bytes)),
+        ("S", str(sampling.sequences)),
+        ("T", str(run.tokens)),
+        ("u = 4 S V", _gib(sampling.unit)),
+        ("c", f"{sampling.coefficient:g}"),
+        ("c u", _gib(sampling.sorting if logits else 0.0)),
+        ("filter", _gib(sampling.filter)),
+        ("hidden + rows", _gib(sampling.kept)),
+        ("layers", _gib(layers)),
+        *((name, _gib(bytes_)) for name, bytes_, _ in stages if name.startswith("image")),
+        ("experts", _gib(resident_experts)),
+        ("images", _gib(images)),
         ("cuBLAS", _gib(cublas)),
         ("compiling", _gib(compiling)),
+        ("kept by torch", _gib(reserved)),
     )
-    if rules.text("budget") == "reserved":
-        total += min(rules.number("reserved") * total, rules.number("reserved_most") * GIB)
-        formula = f"({formula}) + what torch keeps"
-    warm = (3.5 * unit + filter_bytes + kept) if "V2" in rules.facts else sampler
-    scratch = _expert_scratch(card, options, rules, run)
-    return Peak(total, tuple(stages), numbers, formula, resident, warm, unit, scratch)
+    return Peak(
+        total + reserved,
+        tuple(stages),
+        tuple((name, value) for name, value in numbers if value != _gib(0.0)),
+        "max(c u + filter + hidden + rows, layers, image stages) + experts + images + cuBLAS + compiling"
+        " + kept by torch",
+        rules.number("resident") * sampling.unit if logits else 0.0,
+        sampling.warm_up if logits else 0.0,
+        sampling.unit,
+        workspace,
+    )
+
+
+@dataclass(frozen=True)
+class _Sampling:
+    """The sampler's peak in bytes: ``coefficient`` matrices of ``unit`` bytes, a buffer, and what stays alive."""
+
+    sequences: int
+    unit: float
+    coefficient: float
+    filter: float
+    kept: float
+    warm_up: float
+    runs: bool
+
+    @property
+    def sorting(self) -> float:
+        """Copies of the logits."""
+        return self.coefficient * self.unit if self.runs else 0.0
+
+    @property
+    def total(self) -> float:
+        """All of it; nothing where the run samples nothing."""
+        return self.sorting + self.filter + self.kept if self.runs else 0.0
+
+
+def _sampling(
+    card: ModelCard, options: Options, gpu: Gpu, rules: Accounting, run: Batch, size: int
+) -> _Sampling:
+    arch, v0 = card.architecture, "V0" in rules.facts
+    sequences = min(run.sequences, run.tokens)
+    if v0 and card.vision is not None and not arch.kinds.cross:
+        # V0 cuts the sequences to as many as have room for an image each.
+        sequences = max(1, min(sequences, run.tokens // _image_tokens(card)))
+    unit = 4.0 * sequences * arch.vocab_size
+    # Logits of a float32 model are twice as wide; a published 0.19 log agrees to 0.005 GiB.
+    coefficient = rules.number("sampler") + (0.5 if size == 4 else 0.0)
+    rows = sequences * arch.hidden_size * size * rules.whole("picked_rows")
+    kept = float(run.tokens * arch.hidden_size * size + rows)
+    filter_bytes = 4.0 * min(gpu.multiprocessors, sequences) * arch.vocab_size if rules.on("filter") else 0.0
+    cut = options.max_num_batched_tokens is None and run.tokens < length_of(card, options)
+    runs = not (v0 and cut and not rules.on("chunks_sample"))
+    warm_up = rules.number("warm_up") * unit + filter_bytes + kept
+    return _Sampling(sequences, unit, coefficient, filter_bytes, kept, warm_up, runs)
+
+
+def _layers(
+    card: ModelCard, options: Options, rules: Accounting, run: Batch, size: int
+) -> tuple[float, float]:
+    """Return the widest layer's peak, and its largest tensor, in bytes."""
+    arch, parallel, tokens = card.architecture, options.tensor_parallel_size, run.tokens
+    hidden = arch.hidden_size
+    inner = max(arch.intermediate_size or 4 * hidden, hidden) / parallel
+    dense = arch.experts is None or arch.experts.num_dense_layers > 0
+    wide = (3 if arch.gated_mlp else 2) * inner if dense else 0.0
+    forward = float(tokens * (wide + 4 * hidden) * size)
+    if eight_bit_activations(card, options):
+        forward += float(tokens * (inner + 3 * hidden))
+    if rules.text("moe_workspace") == "transient":
+        forward += _expert_scratch(card, options, rules, run)
+    return max(forward, _mla_scratch(card, options, rules, run, size)), 2 * tokens * inner * size
 
 
 def length_of(card: ModelCard, options: Options) -> int:
@@ -195,13 +236,6 @@ def eight_bit_activations(card: ModelCard, options: Options) -> bool:
 
 def _gib(size: float) -> str:
     return f"{size / GIB:.3f} GiB"
-
-
-def _experts(card: ModelCard, options: Options, rules: Accounting, run: Batch) -> tuple[float, float]:
-    """Return the experts' scratch that stays, and that which goes with the layer, in bytes."""
-    how = rules.text("moe_workspace")
-    size = 0.0 if how == "none" else _expert_scratch(card, options, rules, run)
-    return (size, 0.0) if how == "resident" else (0.0, size)
 
 
 def _expert_scratch(card: ModelCard, options: Options, rules: Accounting, run: Batch) -> float:
