@@ -19,7 +19,7 @@ from infra.cards import ModelCard
 from infra.cards.writing import to_yaml
 from infra.cli import models_add, repository
 from infra.cli.app import app
-from tests.cli.hub import COMMIT, Answer, Hub, safetensors, serving
+from tests.hub import COMMIT, Answer, Hub, safetensors, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 CARDS = ROOT / "infra" / "catalog" / "models"
