@@ -1,22 +1,21 @@
-"""The page of ``explain --html``: one file with its style and charts in it, no script and nothing from the network.
+"""The page of ``explain --html``: what `infra.cli.html` gives to all pages, and charts.
 
-Light and dark by the reader's setting; charts are SVG that stretches, their texts are HTML beside them, so that they
-stay readable on a phone.
+Charts are SVG that stretches, their texts are HTML beside them, so that they stay readable on a phone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
 from infra.cli import facts
 from infra.cli.common import one_gpu
 from infra.cli.facts import Bar, Explanation, Verdict
+from infra.cli.html import document, section, table, tiles, verdict
 from infra.fit import Fit
 from infra.recipes import ServingPlan
 
-__all__ = ["html_page"]
+__all__ = ["CHARTS", "html_page", "memory"]
 
 _SHOWN_CHOICES: Final = 8
 _INSIDE: Final = 0.14  # the least share of the bar that has room for its name
@@ -28,36 +27,11 @@ _CLASSES: Final = {
 }
 _KINDS: Final = frozenset({"weights", "activation", "non_torch", "graphs", facts.KV_CACHE, facts.REST})
 
-_STYLE: Final = """
-:root { color-scheme: light dark; --ground: #f5f6f8; --card: #fff; --text: #1b1f26; --dim: #5d6673; --line: #dfe3e8;
-  --on: #fff; --good: #1d7f4e; --doubt: #9a6200; --bad: #bf3030;
-  --weights: #3565c4; --activation: #c9761a; --non_torch: #8152bd; --graphs: #c94a5e; --kv_cache: #25885a;
+CHARTS: Final = """
+:root { --weights: #3565c4; --activation: #c9761a; --non_torch: #8152bd; --graphs: #c94a5e; --kv_cache: #25885a;
   --rest: #cfd5dd; --other: #21808f; }
-@media (prefers-color-scheme: dark) { :root { --ground: #111418; --card: #1a1f25; --text: #e8ebef; --dim: #9aa5b3;
-  --line: #2e353e; --on: #0c0f13; --good: #57cf93; --doubt: #efb450; --bad: #f5827d;
-  --weights: #6f9ff5; --activation: #efaa55; --non_torch: #b793ea; --graphs: #f08596; --kv_cache: #52c78d;
-  --rest: #3a424c; --other: #5cc0cf; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--ground); color: var(--text);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; }
-h1 { font-size: 1.5rem; line-height: 1.25; margin: 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.05rem; margin: 0 0 .8rem; }
-p { margin: .3rem 0; }
-.dim, dt, th, figcaption, footer { color: var(--dim); }
-section { background: var(--card); border: 1px solid var(--line); border-radius: .7rem; padding: 1.1rem 1.2rem;
-  margin-top: 1rem; }
-.verdict { border-left: .4rem solid var(--tone); }
-.verdict strong { color: var(--tone); font-size: 1.25rem; }
-.good { --tone: var(--good); } .doubt { --tone: var(--doubt); } .bad { --tone: var(--bad); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .8rem; margin-top: 1rem; }
-.tile { background: var(--card); border: 1px solid var(--line); border-radius: .7rem; padding: .8rem 1rem; }
-.tile b { display: block; font-size: 1.35rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
-.tile span { display: block; font-size: .82rem; color: var(--dim); }
-code, pre { font: .88em/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
-pre { white-space: pre-wrap; margin: .5rem 0 0; }
-ul { margin: .4rem 0 0; padding-left: 1.2rem; }
-li { margin: .2rem 0; overflow-wrap: anywhere; }
+@media (prefers-color-scheme: dark) { :root { --weights: #6f9ff5; --activation: #efaa55; --non_torch: #b793ea;
+  --graphs: #f08596; --kv_cache: #52c78d; --rest: #3a424c; --other: #5cc0cf; } }
 figure { margin: 0; }
 svg { display: block; width: 100%; }
 .weights { fill: var(--weights); background: var(--weights); }
@@ -86,25 +60,9 @@ svg { display: block; width: 100%; }
 .swatch { display: inline-block; width: .8rem; height: .8rem; border-radius: .2rem; flex: none; }
 .swatch.range { background: var(--kv_cache); opacity: .45; } .swatch.need { background: var(--text); width: .2rem; }
 .swatch.point { background: var(--kv_cache); width: .35rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .32rem 1rem .32rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-tr:last-child td { border-bottom: 0; } th:last-child, td:last-child { padding-right: 0; }
-th { font-weight: 500; font-size: .85rem; white-space: nowrap; }
-.name { white-space: nowrap; }
-.number { text-align: right; white-space: nowrap; }
 td .swatch { margin-right: .5rem; }
-.own td { font-weight: 600; }
 .over td { color: var(--bad); }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.2rem; margin: 0; }
-dd { margin: 0; overflow-wrap: anywhere; }
-details { margin-top: .8rem; } section > details:first-child { margin-top: 0; } summary { cursor: pointer; }
 .terms td { font-size: .9rem; min-width: 7rem; }
-footer { font-size: .82rem; margin-top: 1.2rem; }
-@media (max-width: 34rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; }
-  section { padding: .9rem; } .tiles { grid-template-columns: 1fr 1fr; } .extra { display: none; }
-  th, td { padding-right: .6rem; font-size: .9rem; } .loose { white-space: normal; } }
-@media print { section, .tile { break-inside: avoid; } }
 """
 
 
@@ -113,33 +71,21 @@ def html_page(explained: Explanation) -> str:
     plan, fit = explained.plan, explained.fit
     blocks = [_head(explained), _verdict(explained), _tiles(explained)]
     if fit is not None:
-        blocks += [_memory(plan, fit), _cache(fit)]
+        blocks += [memory(plan, fit), _cache(fit)]
     blocks += [_choices(explained), _running(explained)]
     if fit is not None:
         blocks.append(_terms(fit))
     for title, texts in (("Warnings", facts.warnings(explained)), ("Notes", facts.notes(explained))):
         if texts:
             items = "".join(f"<li>{escape(text)}</li>" for text in texts)
-            blocks.append(_section(title, f"<ul>{items}</ul>"))
-    body = "\n".join(blocks)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{escape(plan.name)}: {explained.verdict.value}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<main>
-{body}
-<footer>GiB are 2^30 bytes on one GPU; intervals hold 90 % of start-ups.
-Made by <code>vertex-vllm explain</code>.</footer>
-</main>
-</body>
-</html>
-"""
+            blocks.append(section(title, f"<ul>{items}</ul>"))
+    return document(
+        f"{plan.name}: {explained.verdict.value}",
+        blocks,
+        footer="GiB are 2^30 bytes on one GPU; intervals hold 90 % of start-ups.\n"
+        "Made by <code>vertex-vllm explain</code>.",
+        style=CHARTS,
+    )
 
 
 def _head(explained: Explanation) -> str:
@@ -148,28 +94,25 @@ def _head(explained: Explanation) -> str:
 
 
 def _verdict(explained: Explanation) -> str:
-    verdict, reason = explained.verdict, facts.why(explained.fit)
+    answer, reason = explained.verdict, facts.why(explained.fit)
     found = facts.changes(explained)
     lines = "".join(f"<li><code>{escape(change)}</code></li>" for change in found)
     either = "One of these would start:" if len(found) > 1 else "This would start:"
     remedy = f"<p>{either}</p><ul>{lines}</ul>" if found else ""
-    name = verdict.value[0].upper() + verdict.value[1:]
-    return (
-        f"<section class='verdict {_CLASSES[verdict]}'><strong>{name}</strong>"
-        f"<p>{escape(reason[0].upper() + reason[1:])}</p>{remedy}</section>"
-    )
+    name = answer.value[0].upper() + answer.value[1:]
+    return verdict(_CLASSES[answer], name, f"<p>{escape(reason[0].upper() + reason[1:])}</p>{remedy}")
 
 
 def _tiles(explained: Explanation) -> str:
     plan, fit, limits = explained.plan, explained.fit, explained.limits
-    tiles = []
+    shown = []
     if fit is not None:
-        tiles += [
+        shown += [
             (f"{fit.kv_tokens:,}", "tokens in the KV cache"),
             (f"{fit.max_concurrency:,.1f}", f"requests of {fit.max_model_len:,} tokens at once"),
         ]
     if limits is not None:
-        tiles += [
+        shown += [
             (
                 f"{limits.max_model_len:,}" if limits.max_model_len else "none",
                 "largest max_model_len that starts",
@@ -180,18 +123,12 @@ def _tiles(explained: Explanation) -> str:
             ),
         ]
     price = None if plan.price is None else plan.price.usd_per_hour
-    tiles.append((facts.usd(price), "US dollars an hour a replica"))
-    return (
-        "<div class='tiles'>"
-        + "".join(
-            f"<div class='tile'><b>{escape(value)}</b><span>{escape(name)}</span></div>"
-            for value, name in tiles
-        )
-        + "</div>"
-    )
+    shown.append((facts.usd(price), "US dollars an hour a replica"))
+    return tiles(shown)
 
 
-def _memory(plan: ServingPlan, fit: Fit) -> str:
+def memory(plan: ServingPlan, fit: Fit) -> str:
+    """The section with one GPU's memory as a bar and a table; needs :data:`CHARTS`."""
     bar = facts.bar_of(fit)
     described = ", ".join(f"{part.label} {part.gib:.2f} GiB" for part in bar.parts)
     chart = [_stacked(bar, "bar", f"{described}; of {bar.total:.2f} GiB")]
@@ -220,12 +157,12 @@ def _memory(plan: ServingPlan, fit: Fit) -> str:
             f"<tr class='over'><td>too much <small>beyond the GPU's memory</small></td>"
             f"<td class='number'>{bar.over:.2f}</td><td class='number'>{bar.over / bar.total:.1%}</td><td></td></tr>"
         )
-    return _section(
+    return section(
         facts.memory_title(plan, fit),
         f"<figure><div class='chart'>{''.join(chart)}</div>"
         f"<figcaption>The budget is gpu_memory_utilization of the GPU's memory. "
         f"Dominates: {escape(facts.dominates(fit))}.</figcaption></figure>"
-        + _table(("", "GiB", "share", "90 % interval"), rows, numbers=(1, 2, 3)),
+        + table(("", "GiB", "share", "90 % interval"), rows, numbers=(1, 2, 3)),
     )
 
 
@@ -277,12 +214,12 @@ def _cache(fit: Fit) -> str:
         f"<tr><td>{escape(name)}</td><td class='number'>{value}</td><td class='number'>{interval}</td></tr>"
         for name, value, interval in facts.cache_rows(fit)
     ]
-    return _section(
+    return section(
         "KV cache",
         f"<figure><svg class='interval' viewBox='0 0 1000 20' preserveAspectRatio='none' role='img'"
         f" aria-label='{escape(described)}'>{drawn}</svg>"
         f"<div class='scale'><span>0</span><span>{end:.2f} GiB a GPU</span></div>{legend}</figure>"
-        + _table(("", "prediction", "90 % interval"), rows, numbers=(1, 2)),
+        + table(("", "prediction", "90 % interval"), rows, numbers=(1, 2)),
     )
 
 
@@ -290,7 +227,7 @@ def _choices(explained: Explanation) -> str:
     title = f"Cheapest hardware on which it starts, {explained.plan.region}"
     found = explained.choices
     if not found:
-        return _section(title, f"<p>{escape(facts.no_choice(explained))}</p>")
+        return section(title, f"<p>{escape(facts.no_choice(explained))}</p>")
     rows = []
     for choice in found[:_SHOWN_CHOICES]:
         own = " class='own'" if facts.is_this(explained.plan, choice) else ""
@@ -308,7 +245,7 @@ def _choices(explained: Explanation) -> str:
     more = len(found) - _SHOWN_CHOICES
     rest = f"<p class='dim'>and {more} more kinds and numbers of GPUs</p>" if more > 0 else ""
     head = ("machine", "GPUs", "USD an hour", "KV tokens", "requests", "memory of one GPU", "")
-    return _section(title, _table(head, rows, numbers=(2, 3, 4), extra=(4, 5, 6)) + rest)
+    return section(title, table(head, rows, numbers=(2, 3, 4), extra=(4, 5, 6)) + rest)
 
 
 def _running(explained: Explanation) -> str:
@@ -316,7 +253,7 @@ def _running(explained: Explanation) -> str:
         f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts.running(explained)
     )
     arguments = escape("\n".join(explained.plan.container.args))
-    return _section(
+    return section(
         "What will run",
         f"<dl>{items}</dl><details><summary>Arguments of the container</summary><pre>{arguments}</pre></details>",
     )
@@ -332,31 +269,8 @@ def _terms(fit: Fit) -> str:
             f"<td>{numbers}</td><td>{escape(term.source)}</td></tr>"
         )
     head = ("", "GiB", "formula", "numbers", "from")
-    table = _table(head, rows, numbers=(1,), style="terms")
-    return f"<section><details><summary>Where the numbers come from</summary>{table}</details></section>"
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{body}</section>"
-
-
-def _table(
-    head: Sequence[str],
-    rows: Iterable[str],
-    *,
-    numbers: Sequence[int],
-    extra: Sequence[int] = (),
-    style: str = "",
-) -> str:
-    """A table that scrolls where it is too wide; ``numbers`` are right-aligned columns, ``extra`` not for a phone."""
-    cells = []
-    for index, name in enumerate(head):
-        kinds = [*(["number"] if index in numbers else []), *(["extra"] if index in extra else [])]
-        cells.append(
-            f"<th class='{' '.join(kinds)}'>{escape(name)}</th>" if kinds else f"<th>{escape(name)}</th>"
-        )
-    shown = f" class='{style}'" if style else ""
-    return f"<div class='wide'><table{shown}><tr>{''.join(cells)}</tr>{''.join(rows)}</table></div>"
+    found = table(head, rows, numbers=(1,), style="terms")
+    return f"<section><details><summary>Where the numbers come from</summary>{found}</details></section>"
 
 
 def _kind(key: str) -> str:
