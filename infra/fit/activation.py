@@ -83,7 +83,7 @@ def batch(card: ModelCard, options: Options, rules: Accounting, length: int) -> 
 
 def _v0_tokens(card: ModelCard, options: Options, rules: Accounting, length: int) -> int:
     plain = not (options.enable_lora or card.vision is not None or card.architecture.sliding_window)
-    automatic = length > _AUTOMATIC_CHUNKS and plain
+    automatic = length > _AUTOMATIC_CHUNKS and plain and rules.on("chunks_automatic")
     if automatic if options.enable_chunked_prefill is None else options.enable_chunked_prefill:
         return rules.whole("prefill_chunk")
     floor = rules.whole("prefill_image_floor") if card.vision is not None else _V0_FLOOR

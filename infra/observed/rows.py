@@ -275,7 +275,7 @@ def card_of(row: Mapping[str, str], arch: Mapping[str, str] | None) -> ModelCard
     if name in catalog().models():
         return catalog().model(name)
     if arch is None or not (arch.get("architecture") or "").strip():
-        return None
+        return _called(name, method_of(row))
     shape = _shape(arch)
     method = method_of(row)
     sibling = _siblings().get(shape)
@@ -292,6 +292,24 @@ def card_of(row: Mapping[str, str], arch: Mapping[str, str] | None) -> ModelCard
             )
         return sibling.model_copy(update={"id": name, "weights": weights})
     return _made(name, arch, method, size)
+
+
+def _called(name: str, method: str | None) -> ModelCard | None:
+    """Return the card that a name without a shape means: its id begins so (``…-119B`` means ``…-119B-2603``)."""
+    wanted = name.partition(" (")[0].strip().casefold()
+    found = [each for each in catalog().models() if f"{each.casefold()}-".startswith(f"{wanted}-")]
+    if not wanted or not found:
+        return None
+    card = catalog().model(min(found, key=len))
+    if method is None or method == card.weights.quantization:
+        return card
+    weights = Weights(
+        parameters=card.weights.parameters,
+        dtype="bfloat16",
+        quantization=method,
+        quantization_bits=bits_of(name, method),
+    )
+    return card.model_copy(update={"weights": weights})
 
 
 def _shape(arch: Mapping[str, Any]) -> tuple[Any, ...]:
