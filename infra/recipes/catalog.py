@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from infra.cards import ModelCard
 from infra.recipes.errors import StackError, UnknownMachine, UnknownModel, nearest
 from infra.recipes.flags import FlagTable, FlagTables, ForkFlag
-from infra.recipes.prices import Price, price_of
+from infra.recipes.prices import Price, Shape, price_of
 from infra.recipes.yamlfile import parse_yaml, read_text
 from infra.versions import version_key
 
@@ -302,7 +302,9 @@ class Catalog:
             if accelerator_type is None or accelerator_count is None:
                 return None
             gpu = (accelerator_type, accelerator_count)
-        return price_of(self._price_rows, machine_type, region, spot=spot, gpu=gpu)
+        kind, count = gpu or machine.accelerators[0]
+        shape = Shape(kind, count, machine.vcpus, machine.memory_gib)
+        return price_of(self._price_rows, machine_type, region, spot=spot, gpu=gpu, shape=shape)
 
     @functools.cached_property
     def _quota_rows(self) -> list[dict[str, str]]:
