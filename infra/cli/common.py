@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TextIO
 
@@ -15,6 +16,7 @@ __all__ = [
     "BAD_INPUT",
     "DOES_NOT_FIT",
     "NO_VERDICT",
+    "Exit",
     "Region",
     "StackConfig",
     "console",
@@ -24,9 +26,25 @@ __all__ = [
     "table_console",
 ]
 
-DOES_NOT_FIT: Final = 1
-BAD_INPUT: Final = 2
-NO_VERDICT: Final = 3
+
+class Exit(IntEnum):
+    """Exit status of every command, one meaning a number; docs/exit-codes.md is the table for users."""
+
+    FINE = 0
+    DOES_NOT_FIT = 1
+    BAD_INPUT = 2
+    NO_VERDICT = 3
+    PREVIEW_FAILED = 4
+    PREFLIGHT_FAILED = 5
+    POLICY_VIOLATED = 6
+    OVER_BUDGET = 7
+    CRASHED = 70
+    INTERRUPTED = 130
+
+
+DOES_NOT_FIT: Final = Exit.DOES_NOT_FIT
+BAD_INPUT: Final = Exit.BAD_INPUT
+NO_VERDICT: Final = Exit.NO_VERDICT
 
 _WIDEST: Final = 120
 _PIPE: Final = 240  # a line a row, for grep and awk
