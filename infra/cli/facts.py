@@ -16,6 +16,7 @@ from infra.cli.common import DOES_NOT_FIT, NO_VERDICT, one_gpu
 from infra.fit import Fit, Limits, Outcome, Term
 from infra.recipes import ServingPlan, catalog
 from infra.recipes.arguments import parse_arguments
+from infra.recipes.costs import HOURS_PER_MONTH, UNKNOWN, costs_of, monthly
 from infra.recipes.errors import DoesNotFit
 from infra.recipes.memory import Choice, choices, limits_of
 from infra.recipes.parallel import Split
@@ -30,6 +31,9 @@ __all__ = [
     "cache_rows",
     "changes",
     "concurrency_at",
+    "cost_notes",
+    "cost_rows",
+    "cost_title",
     "dominates",
     "exit_status",
     "explanation",
@@ -44,7 +48,6 @@ __all__ = [
     "no_choice",
     "notes",
     "parallel_of",
-    "price_of",
     "remark",
     "running",
     "subject",
@@ -382,20 +385,45 @@ def running(explained: Explanation) -> tuple[tuple[str, str], ...]:
         ("context", f"max_model_len {length:,} of the model's {arch.max_position_embeddings:,} tokens"),
         ("requests", f"max_num_seqs {sequences:,}{batch}"),
         ("utilization", f"{plan.vllm.gpu_memory_utilization:g}{budget}"),
-        ("price", price_of(plan)),
     )
 
 
-def price_of(plan: ServingPlan) -> str:
-    """What the plan's own hardware costs, and how that is known."""
-    if plan.price is None:
-        return "unknown"
-    replicas = plan.replicas.min_replica_count
-    text = f"{plan.price.usd_per_hour:.2f} US dollars an hour a replica"
-    if replicas > 1:
-        text += f", {plan.price.usd_per_hour * replicas:.2f} for min_replica_count = {replicas}"
-    known = ", ".join(filter(None, (plan.price.derivation, plan.price.date)))
-    return f"{text} ({known})"
+def cost_title(plan: ServingPlan) -> str:
+    """What the prices are of."""
+    return f"What it costs in {plan.region}, US dollars, a month of {HOURS_PER_MONTH} hours"
+
+
+def cost_rows(plan: ServingPlan) -> tuple[tuple[str, str, str], ...]:
+    """What the plan costs: name, an hour, a month. The other kind of capacity stands beside the plan's own."""
+    costs = costs_of(plan)
+
+    def row(name: str, amount: float | None) -> tuple[str, str, str]:
+        return name, usd(amount), usd(monthly(amount))
+
+    def replicas(count: int) -> str:
+        return f"{count} replica{'' if count == 1 else 's'}"
+
+    own = " (this plan)"
+    return (
+        row(f"a replica on demand{'' if costs.spot else own}", costs.on_demand),
+        row(f"a replica on spot{own if costs.spot else ''}", costs.spot_price),
+        row(f"{replicas(costs.min_replicas)} when nobody asks", costs.idle),
+        row(f"{replicas(costs.max_replicas)} at most", costs.at_most),
+    )
+
+
+def cost_notes(plan: ServingPlan) -> tuple[tuple[str, str], ...]:
+    """Where the prices come from and what they leave out: name and text of each line."""
+    costs = costs_of(plan)
+    left_out = "storage, network traffic, logs, tax, discounts"
+    if costs.replica is None:
+        found = ("from", f"no {costs.capacity} price is published for {costs.hardware}")
+        return (found, ("without", left_out))
+    dated = f"{costs.source}, {costs.date or 'of unknown date'}"
+    rows = [("from", f"{costs.derivation}; {dated}")]
+    if costs.fee is not None:
+        rows.append(("fee", f"{usd(costs.fee)} an hour a replica of it is Vertex AI's management fee"))
+    return (*rows, ("without", left_out))
 
 
 def largest(explained: Explanation) -> tuple[tuple[str, str], ...]:
@@ -492,7 +520,7 @@ def interval(low: float, high: float, digits: int = 2) -> str:
 
 def usd(amount: float | None) -> str:
     """A price as text; ``unknown`` where none is published."""
-    return "unknown" if amount is None else f"{amount:.2f}"
+    return UNKNOWN if amount is None else f"{amount:,.2f}"
 
 
 def version_of(plan: ServingPlan) -> str:
@@ -507,7 +535,6 @@ def facts(explained: Explanation) -> dict[str, Any]:
     """Everything that the page says, for JSON: GiB are 2^30 bytes on one GPU, prices US dollars an hour."""
     plan, fit = explained.plan, explained.fit
     tensor, pipeline = parallel_of(plan)
-    price = plan.price
     return {
         "verdict": explained.verdict.value,
         "why": why(fit),
@@ -536,14 +563,7 @@ def facts(explained: Explanation) -> dict[str, Any]:
             "max_model_len": explained.limits.max_model_len,
             "max_num_seqs": explained.limits.max_num_seqs,
         },
-        "price": None
-        if price is None
-        else {
-            "usd_per_hour": price.usd_per_hour,
-            "date": price.date,
-            "source": price.source,
-            "derivation": price.derivation,
-        },
+        "cost": costs_of(plan).as_dict(),
         "choices": [
             {
                 "machine_type": choice.machine_type,

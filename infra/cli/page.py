@@ -14,6 +14,7 @@ from infra.cli.facts import Bar, Explanation, Verdict
 from infra.cli.html import document, section, table, tiles, verdict
 from infra.fit import Fit
 from infra.recipes import ServingPlan
+from infra.recipes.costs import costs_of, monthly
 
 __all__ = ["CHARTS", "html_page", "memory"]
 
@@ -72,7 +73,7 @@ def html_page(explained: Explanation) -> str:
     blocks = [_head(explained), _verdict(explained), _tiles(explained)]
     if fit is not None:
         blocks += [memory(plan, fit), _cache(fit)]
-    blocks += [_choices(explained), _running(explained)]
+    blocks += [_costs(plan), _choices(explained), _running(explained)]
     if fit is not None:
         blocks.append(_terms(fit))
     for title, texts in (("Warnings", facts.warnings(explained)), ("Notes", facts.notes(explained))):
@@ -122,8 +123,11 @@ def _tiles(explained: Explanation) -> str:
                 "largest max_num_seqs that starts",
             ),
         ]
-    price = None if plan.price is None else plan.price.usd_per_hour
-    shown.append((facts.usd(price), "US dollars an hour a replica"))
+    costs = costs_of(plan)
+    shown += [
+        (facts.usd(costs.replica), "US dollars an hour a replica"),
+        (facts.usd(monthly(costs.idle)), "US dollars a month when nobody asks"),
+    ]
     return tiles(shown)
 
 
@@ -220,6 +224,21 @@ def _cache(fit: Fit) -> str:
         f" aria-label='{escape(described)}'>{drawn}</svg>"
         f"<div class='scale'><span>0</span><span>{end:.2f} GiB a GPU</span></div>{legend}</figure>"
         + table(("", "prediction", "90 % interval"), rows, numbers=(1, 2)),
+    )
+
+
+def _costs(plan: ServingPlan) -> str:
+    rows = [
+        f"<tr><td>{escape(name)}</td><td class='number'>{hour}</td><td class='number'>{month}</td></tr>"
+        for name, hour, month in facts.cost_rows(plan)
+    ]
+    notes = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts.cost_notes(plan)
+    )
+    return section(
+        facts.cost_title(plan),
+        table(("", "an hour", "a month"), rows, numbers=(1, 2))
+        + f"<details><summary>Source</summary><dl>{notes}</dl></details>",
     )
 
 

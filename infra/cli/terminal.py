@@ -77,6 +77,9 @@ def page(explained: Explanation, *, width: int, colored: bool) -> Iterator[Rende
     if explained.limits is not None:
         yield _heading("Largest values that start, all else unchanged")
         yield _grid(facts.largest(explained))
+    yield _heading(facts.cost_title(plan))
+    yield _indented(_costs(plan))
+    yield _grid(facts.cost_notes(plan))
     yield _heading(f"Cheapest hardware on which it starts, {plan.region}")
     for block in _choices(explained):
         yield _indented(block)
@@ -152,6 +155,15 @@ def _cache(fit: Fit) -> Table:
         table.add_column(name, justify="right" if name else "left")
     for name, point, interval in facts.cache_rows(fit):
         table.add_row(name, point, interval)
+    return table
+
+
+def _costs(plan: ServingPlan) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bright_black")
+    for name in ("", "an hour", "a month"):
+        table.add_column(name, justify="right" if name else "left")
+    for row in facts.cost_rows(plan):
+        table.add_row(*row)
     return table
 
 

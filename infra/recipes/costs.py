@@ -148,13 +148,14 @@ class Change:
     @property
     def text(self) -> str:
         """The change of a month's price, in words."""
-        if self.delta is None:
+        if self.before is None or self.after is None:
             return f"{_month(self.before)} before, {_month(self.after)} after"
-        if abs(self.delta) < 0.00005:  # less than what an output shows
+        delta = self.after - self.before
+        if abs(delta) < 0.000001:  # less than what an output shows
             return f"unchanged, {_month(self.after)}"
-        share = f", {self.delta / self.before:+.0%}" if self.before else ""
-        change = f"{self.delta * HOURS_PER_MONTH:+,.2f} USD a month ({self.delta:+,.2f} an hour{share})"
-        return f"{change}: {_month(self.before)} to {_month(self.after)}"
+        share = f", {delta / self.before:+.0%}" if self.before else ""
+        old, new = self.before * HOURS_PER_MONTH, self.after * HOURS_PER_MONTH
+        return f"{new - old:+,.2f} USD a month ({delta:+,.2f} an hour{share}), from {old:,.2f} to {new:,.2f}"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers and ``unknown``."""
@@ -257,7 +258,7 @@ def cost_outputs(plan: ServingPlan) -> dict[str, Any]:
 
 def _amounts(usd_per_hour: float | None) -> dict[str, Any]:
     return {
-        "usd_per_hour": _rounded(usd_per_hour, 4),
+        "usd_per_hour": _rounded(usd_per_hour, 6),
         "usd_per_month": _rounded(monthly(usd_per_hour), 2),
     }
 
@@ -282,5 +283,5 @@ def _replicas(costs: Costs) -> str:
 
 def _paid_for(costs: Costs) -> tuple[Any, ...]:
     """What decides the price, rounded as outputs are; other dates and sources of the same price change nothing."""
-    price = _rounded(costs.replica, 4)
+    price = _rounded(costs.replica, 6)
     return costs.hardware, costs.spot, costs.min_replicas, costs.max_replicas, price

@@ -22,7 +22,7 @@ from infra.cli.app import app
 from infra.cli.facts import Explanation, Verdict
 from infra.cli.page import html_page
 from infra.fit import Fit, Limits, Outcome, OutOfMemory
-from infra.recipes import ServingPlan, plan
+from infra.recipes import ServingPlan, catalog, plan
 from infra.recipes.errors import DoesNotFit
 from infra.recipes.memory import Choice
 
@@ -167,7 +167,8 @@ def test_facts_are_json(explained: Explanation) -> None:
     assert found["memory"]["terms"][1]["numbers"] == {"u": "131,334,144", "hid": "33,554,432"}
     assert found["largest"] == {"max_model_len": 19480, "max_num_seqs": 512}
     assert found["choices"][-1]["usd_per_hour"] is None
-    assert found["price"]["usd_per_hour"] > 0
+    assert found["cost"]["replica"] == {"usd_per_hour": 1.15069, "usd_per_month": 840.0}
+    assert found["cost"]["price"]["date"] == "2026"
 
 
 def test_facts_without_a_prediction(serving: ServingPlan) -> None:
@@ -202,6 +203,11 @@ def test_the_page_says_everything(explained: Explanation) -> None:
         r"dominates +weights: 15\.00 of 22\.00 GiB \(68%\)",
         r"tokens +27,024 +24,576 to 28,672",
         r"max_model_len +19,480 \(now 4,096\)",
+        r"What it costs in us-central1, US dollars, a month of 730 hours",
+        r"a replica on demand \(this plan\) +1\.15 +840\.00",
+        r"a replica on spot +0\.71 +520\.1\d",
+        r"1 replica when nobody asks +1\.15 +840\.00",
+        r"from +published for prediction; cloud\.google\.com/vertex-ai/pricing",
         r"g2-standard-12 +1 x L4 +1\.15 +27,024 +6\.6 +this one",
         r"a4x-highgpu-4g +4 x GB200 +unknown",
         r"- few logs of this card",
@@ -278,6 +284,36 @@ def test_cells_add_up(gib: list[float], width: int) -> None:
             assert all((count > 0) == (part > 0) for count, part in zip(found, gib, strict=True))
 
 
+def test_what_a_scaled_spot_plan_costs(serving: ServingPlan) -> None:
+    hardware = serving.hardware.model_copy(update={"spot": True})
+    replicas = serving.replicas.model_copy(update={"min_replica_count": 2, "max_replica_count": 5})
+    price = catalog().price("g2-standard-12", "us-central1", True)
+    spot = replace(serving, hardware=hardware, replicas=replicas, price=price)
+    page = text_of(Explanation(spot, None, ()), 120)
+    for line in (
+        r"a replica on demand +1\.15 +840\.00",
+        r"a replica on spot \(this plan\) +0\.71 +520\.1",
+        r"2 replicas when nobody asks +1\.42 +1,040\.2",
+        r"5 replicas at most +3\.56 +2,600\.5",
+        r"fee +0\.15 an hour a replica of it is Vertex AI's management fee",
+    ):
+        assert re.search(line, page), line
+
+
+def test_a_price_that_is_not_known_is_never_nothing(serving: ServingPlan) -> None:
+    hardware = serving.hardware.model_copy(
+        update={"machine_type": "a4x-highgpu-4g", "accelerator_type": "NVIDIA_GB200", "accelerator_count": 4}
+    )
+    unknown = Explanation(replace(serving, hardware=hardware, price=None), None, ())
+    page = text_of(unknown, 120)
+    assert len(re.findall(r"unknown +unknown", page)) == 4
+    assert "no on-demand price is published for a4x-highgpu-4g with 4 x NVIDIA_GB200 in us-central1" in page
+    found = facts.facts(unknown)["cost"]
+    assert found["at_most"] == {"replicas": 1, "usd_per_hour": "unknown", "usd_per_month": "unknown"}
+    assert found["price"] == "unknown"
+    assert "unknown" in _Page(html_page(unknown)).text
+
+
 # The HTML page
 
 
@@ -335,6 +371,9 @@ def test_the_html_page_says_everything(explained: Explanation) -> None:
         "g2-standard-24",
         "unknown",
         "--tensor-parallel-size=1",
+        "US dollars a month when nobody asks",
+        "a replica on spot",
+        "published for prediction",
         "9.5 * u + hid",
         "published logs",
         "few logs of this card",
