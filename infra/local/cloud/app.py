@@ -26,7 +26,9 @@ from infra.local.cloud.rest import ErrorStyle, raw_path, read_limited, standard_
 from infra.local.cloud.storage.errors import storage_error
 
 #: Service packages in matching order; each has routes(cloud). aiplatform's paths are the widest, so it is last.
-SERVICES = ("storage", "serviceusage", "resourcemanager", "cloudquotas", "iam", "cloudlogging", "aiplatform")
+SERVICES = (
+    "storage", "serviceusage", "resourcemanager", "cloudquotas", "iam", "cloudlogging", "monitoring", "aiplatform"
+)  # fmt: skip
 #: Query parameters that a client may post instead of writing them into the URL, in bytes.
 MAX_FORM_BYTES = 2**20
 _DEDICATED_PATH = re.compile(r"/dedicated/([^/]+)(/.*)")

@@ -36,6 +36,7 @@ SERVICE_TITLES: Mapping[str, str] = {
     "compute.googleapis.com": "Compute Engine API",
     "iam.googleapis.com": "Identity and Access Management (IAM) API",
     "logging.googleapis.com": "Cloud Logging API",
+    "monitoring.googleapis.com": "Cloud Monitoring API",
     "serviceusage.googleapis.com": "Service Usage API",
     "storage.googleapis.com": "Google Cloud Storage JSON API",
 }

@@ -73,7 +73,8 @@ class QuotaMetrics:
             f"/consumerQuotaMetrics/{_encode(definition.metric)}"
         )
         quotas = self.cloud.quotas
-        buckets: list[Json] = [{"effectiveLimit": "0", "defaultLimit": "0"}]
+        # Of every region without a bucket of its own. -1 is no limit: where none is documented, none is enforced here.
+        buckets: list[Json] = [{"effectiveLimit": "-1", "defaultLimit": "-1"}]
         for region in quotas.regions(definition.quota_id):
             buckets.append(
                 {

@@ -12,6 +12,7 @@ DEFAULT = frozenset(
         "cloudresourcemanager.googleapis.com",
         "iam.googleapis.com",
         "logging.googleapis.com",
+        "monitoring.googleapis.com",
         "serviceusage.googleapis.com",
         "storage.googleapis.com",
         "cloudquotas.googleapis.com",
@@ -23,7 +24,6 @@ KNOWN: dict[str, str] = {
     "artifactregistry.googleapis.com": "Artifact Registry API",
     "cloudbilling.googleapis.com": "Cloud Billing API",
     "iamcredentials.googleapis.com": "IAM Service Account Credentials API",
-    "monitoring.googleapis.com": "Cloud Monitoring API",
     "secretmanager.googleapis.com": "Secret Manager API",
 }
 
