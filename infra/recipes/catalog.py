@@ -311,7 +311,10 @@ class Catalog:
         return self._rows("quotas.csv")
 
     def quota(self, accelerator_type: str, spot: bool = False) -> QuotaRef | None:
-        """The serving quota of an accelerator, or of vCPUs for ``CPU``; None when no id is known (vCPUs of spot)."""
+        """The serving quota of an accelerator, or of vCPUs for ``CPU``; None when no id is known.
+
+        The metric is empty where only the id is known.
+        """
         kind = "spot" if spot else "on-demand"
         for row in self._quota_rows:
             if row["accelerator_type"] == accelerator_type and row["provisioning"] == kind:
@@ -337,7 +340,7 @@ class Catalog:
         replicas: int,
         spot: bool = False,
     ) -> tuple[QuotaUse, ...]:
-        """The quotas that ``replicas`` machines take: GPUs, and vCPUs unless they are spot (no id is known there)."""
+        """The quotas that ``replicas`` machines take: GPUs and vCPUs, those of spot machines in quotas of their own."""
         machine = self.machine(machine_type)
         uses = ((accelerator_type, accelerator_count), (CPU, machine.vcpus))
         found = ((self.quota(kind, spot), amount * replicas) for kind, amount in uses)

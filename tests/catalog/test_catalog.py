@@ -145,7 +145,8 @@ def test_quotas() -> None:
     spot = BOOKS.quota("NVIDIA_L4", True)
     assert spot is not None
     assert spot.quota_id == "CustomModelServingPreemptibleL4GPUsPerProjectPerRegion"
-    assert BOOKS.quota("CPU", True) is None
+    assert BOOKS.quota("CPU", True) == QuotaRef("CustomModelServingPreemptibleCPUsPerProjectPerRegion", "")
+    assert BOOKS.quota("NVIDIA_TESLA_P4", True) is None
     assert BOOKS.quota("NVIDIA_TESLA_X") is None
     assert gpu in BOOKS.quotas()
     assert BOOKS.quota_default(gpu.quota_id, "us-central1") == 28
@@ -159,8 +160,11 @@ def test_quota_use_counts_both_sides() -> None:
         ("CustomModelServingH100GPUsPerProjectPerRegion", 16),
         ("CustomModelServingCPUsPerProjectPerRegion", 416),
     ]
-    (spot,) = BOOKS.quota_use("g2-standard-48", "NVIDIA_L4", 4, 1, spot=True)
-    assert (spot.quota.quota_id, spot.amount) == ("CustomModelServingPreemptibleL4GPUsPerProjectPerRegion", 4)
+    spot = BOOKS.quota_use("g2-standard-48", "NVIDIA_L4", 4, 1, spot=True)
+    assert [(use.quota.quota_id, use.amount) for use in spot] == [
+        ("CustomModelServingPreemptibleL4GPUsPerProjectPerRegion", 4),
+        ("CustomModelServingPreemptibleCPUsPerProjectPerRegion", 48),
+    ]
 
 
 def test_flags_by_version() -> None:
