@@ -17,6 +17,8 @@ from infra.cards import Architecture, State
 
 _HIDDEN: Final = 64
 _VOCAB: Final = 256
+# Llama 4's ten million positions would make a table of sines of 5 GB.
+_POSITIONS: Final = 2**18
 _EXPERTS: Final = 4
 
 
@@ -115,7 +117,7 @@ def _llama(arch: Architecture, model_type: str = "llama", **more: Any) -> dict[s
         "num_key_value_heads": arch.num_key_value_heads,
         "head_dim": arch.head_dim,
         "vocab_size": _VOCAB,
-        "max_position_embeddings": arch.max_position_embeddings,
+        "max_position_embeddings": min(arch.max_position_embeddings, _POSITIONS),
         "tie_word_embeddings": arch.tie_word_embeddings,
         "hidden_act": "silu",
         "rms_norm_eps": 1e-5,
