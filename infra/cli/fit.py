@@ -116,7 +116,7 @@ def predictions(
         architectures: rows of ``--arch`` by ``model_id``.
 
     Yields:
-        The values of :data:`COLUMNS`, and why they are null where a row cannot be read.
+        The values of :data:`COLUMNS`, and why they are null where a row cannot be read or its model is not known.
     """
     from infra.observed.rows import predict_row
 
@@ -132,7 +132,12 @@ def predictions(
         except Exception as error:  # one stranger's row must not take the others' predictions away
             yield nothing, f"{type(error).__name__}: {error}"
             continue
-        yield nothing | _values(found) | {"id": identity}, None
+        unknown = (
+            None
+            if found.weights_gib_per_gpu is not None
+            else f"no shape of {row['model_id'].strip()!r} is known"
+        )
+        yield nothing | _values(found) | {"id": identity}, unknown
 
 
 def _values(found: RowPrediction) -> dict[str, Any]:

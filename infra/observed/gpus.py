@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from infra.fit import Gpu
+from infra.fit import Gpu, gpu_of
+from infra.recipes import catalog
 
 _TABLE: Final = Path(__file__).resolve().parents[1] / "catalog" / "other_gpus.csv"
 _STICKER: Final = re.compile(r"(\d+(?:\.\d+)?) ?(GiB|GB)", re.IGNORECASE)
@@ -17,6 +18,7 @@ _USABLE: Final = 0.97
 # A card whose name says nothing: capability and multiprocessors of an A10-like one.
 _OTHER: Final = (8.6, 82)
 _LARGE: Final = (9.0, 132)
+_AMD: Final = re.compile(r"\b(amd|radeon|rocm|gfx\d+|mi\d{3}\w?)\b")
 
 
 @functools.lru_cache(maxsize=1)
@@ -36,19 +38,29 @@ def _table() -> tuple[tuple[str, Gpu], ...]:
         )
 
 
+@functools.lru_cache(maxsize=1)
+def _vertex() -> dict[str, Gpu]:
+    known = (a for a in catalog().accelerators() if a.usable_gib_low or a.memory_gib)
+    return {accelerator.accelerator_type: gpu_of(accelerator) for accelerator in known}
+
+
 def gpu_named(name: str, total: float | None) -> Gpu | None:
     """Return the GPU that a name means; None when neither name nor total says its memory.
 
     Args:
-        name: as written, ``A100 40GB`` or ``24GB class (21.99 GiB)``; may be empty.
+        name: as written, ``A100 40GB`` or ``24GB class (21.99 GiB)``, or Vertex AI's; may be empty.
         total: GiB that torch reported, None when it is not said.
     """
-    found = next((gpu for key, gpu in _table() if _in(key, name.lower())), None)
+    found = _vertex().get(name.strip().upper()) or next(
+        (gpu for key, gpu in _table() if _in(key, name.lower())), None
+    )
     if found is not None:
         # A whole number is the sticker's, not what torch reports.
         measured = total is not None and abs(total - round(total)) > 1e-6
         size = total if total is not None and measured else found.total
-        return Gpu(name, size, found.capability, found.multiprocessors)
+        # What ROCm takes outside torch was never measured: as wide as a total that is not known.
+        known = (found.total_known or measured) and not _AMD.search(name.lower())
+        return Gpu(name, size, found.capability, found.multiprocessors, total_known=known)
     known = total is not None
     if total is None:
         sticker = _STICKER.search(name)

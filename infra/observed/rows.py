@@ -20,6 +20,7 @@ from infra.fit import Fit, Gpu, Options, Outcome, predict
 from infra.fit.accounting import Constants
 from infra.observed.gpus import gpu_named
 from infra.recipes import catalog
+from infra.recipes.checks.flag_values import read_size
 from infra.versions import version_key
 
 # Versions that stand for all where a row names none. The first is the answer, since its sampler takes the most: V1 with
@@ -28,6 +29,15 @@ _ANY_VERSION: Final = ("0.11.0", "0.6.6", "0.19.0")
 # The same for architectures that came later.
 _LATER_VERSION: Final = ("0.19.0", "0.15.0", "0.21.0", "0.30.0")
 _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?")
+_SIZE: Final = re.compile(r"\d+(?:\.\d+)?[kKmM]")
+_FLAG: Final = re.compile(r"--([a-z][a-z0-9-]*)")
+# What a column may say of weights that are not quantised, and words that every method of vLLM has one of.
+_NOT_QUANTISED: Final = frozenset({"none", "null", "no", "false", "-", "auto"})
+_SIXTEEN_BITS: Final = re.compile(r"(torch\.)?(bf16|fp16|bfloat16|float16|half|16[ -]?bits?)")
+_METHOD: Final = re.compile(
+    r"awq|gptq|marlin|fp[468]|int[348]|[234568]-?bit|w[48]a|bnb|bitsandbytes|compressed|modelopt|aqlm|auto-?round"
+    r"|gguf|hqq|quark|torchao|qqq|inc\b|quip|squeezellm|bitblas|qat|nf4"
+)
 _UNGATED: Final = frozenset({"Starcoder2ForCausalLM", "OPTForCausalLM", "PhiForCausalLM", "FalconForCausalLM",
     "GPTNeoXForCausalLM", "GPT2LMHeadModel", "BloomForCausalLM", "MPTForCausalLM", "GPTBigCodeForCausalLM",
     "NemotronHForCausalLM", "NemotronForCausalLM", "MptForCausalLM"})  # fmt: skip
@@ -128,7 +138,8 @@ def read_row(row: Mapping[str, str], arch: Mapping[str, str] | None) -> Observed
     Raises:
         ValueError: a value is not of its kind; the text names column and value.
     """
-    args = row.get("other_args") or ""
+    # Flags as vLLM's command line has them are read like its Python arguments.
+    args = _FLAG.sub(lambda flag: flag[1].replace("-", "_"), row.get("other_args") or "")
     card = card_of(row, arch)
     if card is None:
         return None
@@ -139,19 +150,19 @@ def read_row(row: Mapping[str, str], arch: Mapping[str, str] | None) -> Observed
         max_model_len=_whole(row, "max_model_len"),
         max_num_seqs=_whole(row, "max_num_seqs"),
         max_num_batched_tokens=_arg(args, "max_num_batched_tokens"),
-        gpu_memory_utilization=_float(row, "gpu_memory_utilization"),
+        gpu_memory_utilization=_share(row, "gpu_memory_utilization"),
         tensor_parallel_size=_whole(row, "tp") or 1,
         pipeline_parallel_size=_whole(row, "pp") or 1,
-        dtype=(row.get("dtype") or "auto").strip() or "auto",
+        dtype=(row.get("dtype") or "").strip().removeprefix("torch.") or "auto",
         quantization=None if method == card.weights.quantization else method,
         kv_cache_dtype=(row.get("kv_cache_dtype") or "auto").strip() or "auto",
-        enforce_eager=(row.get("enforce_eager") or "").strip().lower() == "true",
-        enable_lora=(row.get("enable_lora") or "").strip().lower() == "true",
+        enforce_eager=_yes(row, "enforce_eager"),
+        enable_lora=_yes(row, "enable_lora"),
         max_loras=_arg(args, "max_loras") or 1,
         max_lora_rank=_arg(args, "max_lora_rank") or 16,
         enable_chunked_prefill=_chunked(args),
-        enable_prefix_caching=None if "enable_prefix_caching=False" not in args else False,
-        block_size=_whole(row, "block_size") if "block_size=" in args else None,
+        enable_prefix_caching=_off(args, "enable_prefix_caching"),
+        block_size=_arg(args, "block_size"),
         images_per_prompt=_arg(args, "image") or 1,
         kv_cache_memory_bytes=_cache_bytes(args),
         cpu_offload_gb=float(_arg(args, "cpu_offload_gb") or 0),
@@ -177,18 +188,37 @@ def _float(row: Mapping[str, str], column: str) -> float | None:
     return number
 
 
+def _share(row: Mapping[str, str], column: str) -> float | None:
+    number = _float(row, column)
+    if number is not None and not 0 < number <= 1:
+        raise ValueError(f"{column}: {row[column]!r} is not above 0 and at most 1")
+    return number
+
+
+def _yes(row: Mapping[str, str], column: str) -> bool:
+    return (row.get(column) or "").strip().lower() in ("true", "yes", "1")
+
+
 def _whole(row: Mapping[str, str], column: str) -> int | None:
+    text = (row.get(column) or "").strip()
+    if _SIZE.fullmatch(text):
+        return read_size(text)
     number = _float(row, column)
     return None if number is None or number <= 0 else int(number)
 
 
 def _arg(args: str, name: str) -> int | None:
-    match = re.search(rf"(?<![\w-]){name}[=: ]+(\d+)", args)
+    match = re.search(rf"(?<![\w-]){name}['\"]?[=: ]+(\d+)", args)
     return int(match[1]) if match else None
 
 
+def _off(args: str, name: str) -> bool | None:
+    """False where a switch is off, None where nothing says so."""
+    return False if f"no_{name}" in args or re.search(rf"{name}[= ]+false", args, re.IGNORECASE) else None
+
+
 def _chunked(args: str) -> bool | None:
-    if re.search(r"chunked prefill off|enable_chunked_prefill=False", args):
+    if "chunked prefill off" in args or _off(args, "enable_chunked_prefill") is False:
         return False
     if re.search(r"enable-chunked-prefill|enable_chunked_prefill(=True)?", args):
         return True
@@ -196,8 +226,8 @@ def _chunked(args: str) -> bool | None:
 
 
 def _cache_bytes(args: str) -> int | None:
-    match = re.search(r"kv_cache_memory_bytes ?= ?([\d.]+) GiB", args)
-    return int(float(match[1]) * 2**30) if match else None
+    match = re.search(r"kv_cache_memory_bytes ?[= ] ?([\d.]+) GiB", args)
+    return int(float(match[1]) * 2**30) if match else _arg(args, "kv_cache_memory_bytes")
 
 
 def _versions(row: Mapping[str, str], args: str, architecture: str) -> tuple[tuple[str, ...], str | None]:
@@ -231,9 +261,17 @@ def _versions(row: Mapping[str, str], args: str, architecture: str) -> tuple[tup
 
 
 def method_of(row: Mapping[str, str]) -> str | None:
-    """The quantization method: the column's, else what the model's name says; None for 16 bits."""
+    """The quantization method: the column's, else what the model's name says; None for 16 bits.
+
+    Raises:
+        ValueError: the column has a word that no method of vLLM has.
+    """
     method = (row.get("quantization") or "").strip()
-    if method:
+    if _SIXTEEN_BITS.fullmatch(method.lower()):
+        return None
+    if method and method.lower() not in _NOT_QUANTISED:
+        if not _METHOD.search(method.lower()):
+            raise ValueError(f"quantization: {method!r} is no method that is known")
         return method
     found = re.search(
         r"(w8a8|w8a16|w4a16|awq|gptq|fp8|int8|int4|bnb-4bit|mxfp4|nvfp4|autoround)",
@@ -295,12 +333,16 @@ def card_of(row: Mapping[str, str], arch: Mapping[str, str] | None) -> ModelCard
 
 
 def _called(name: str, method: str | None) -> ModelCard | None:
-    """Return the card that a name without a shape means: its id begins so (``…-119B`` means ``…-119B-2603``)."""
+    """Return the card that a name without a shape means: its id begins so (``…-119B`` means ``…-119B-2603``).
+
+    None where cards of several shapes begin so: ``Qwen/Qwen3`` is no model.
+    """
     wanted = name.partition(" (")[0].strip().casefold()
     found = [each for each in catalog().models() if f"{each.casefold()}-".startswith(f"{wanted}-")]
-    if not wanted or not found:
+    cards = [catalog().model(each) for each in sorted(found, key=len)]
+    if len({(card.architecture.num_hidden_layers, card.architecture.hidden_size) for card in cards}) != 1:
         return None
-    card = catalog().model(min(found, key=len))
+    card = cards[0]
     if method is None or method == card.weights.quantization:
         return card
     weights = Weights(

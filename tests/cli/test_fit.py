@@ -218,7 +218,11 @@ def test_a_bad_row_gives_nulls_and_a_message(
     def predict(row: Mapping[str, str], arch: Mapping[str, str] | None) -> RowPrediction:
         total = float(row["gpu_mem_gib"])
         return RowPrediction(
-            id=row["id"], kv_gib=total, kv_gib_high=float("inf"), activation_gib=float("nan")
+            id=row["id"],
+            weights_gib_per_gpu=12.1,
+            kv_gib=total,
+            kv_gib_high=float("inf"),
+            activation_gib=float("nan"),
         )
 
     answers(predict)
@@ -240,6 +244,13 @@ def test_a_bad_row_gives_nulls_and_a_message(
     assert messages[0].endswith("row 3 (r2): ValueError: could not convert string to float: 'eighty'")
     assert messages[1].endswith("row 4 (r3): no model_id")
     assert messages[2].endswith("row 5 (no id): no id")
+
+
+def test_a_model_that_is_not_known_gives_nulls_and_a_message(tmp_path: Path) -> None:
+    rows = table(tmp_path / "rows.csv", ROW | {"id": "r1", "model_id": "org/unheard-of"})
+    found = runner.invoke(app, ["fit", "--batch", rows, "--json"])
+    assert (found.exit_code, json.loads(found.stdout)) == (0, [dict.fromkeys(COLUMNS) | {"id": "r1"}])
+    assert found.stderr.endswith("row 2 (r1): no shape of 'org/unheard-of' is known\n")
 
 
 @pytest.mark.parametrize("missing", sorted(set(ROW) - {"id"}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from infra.fit.accounting import constants
@@ -61,6 +63,59 @@ def test_observed_columns_are_never_read() -> None:
         "outcome": "oom",
     }
     assert predict_row({**LLAMA, **observed}, None) == predict_row(LLAMA, None)
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "same"),
+    [
+        ("max_model_len", "8k", "8000"),
+        ("max_model_len", "8K", "8192"),
+        ("max_model_len", "8,192", "8192"),
+        ("dtype", "torch.bfloat16", "bfloat16"),
+        ("quantization", "None", ""),
+        ("quantization", "bf16", ""),
+        ("enforce_eager", "yes", "True"),
+        ("gpu", "NVIDIA_H100_80GB", "NVIDIA H100 80GB HBM3"),
+        ("other_args", "--max-num-batched-tokens 16384", "max_num_batched_tokens=16384"),
+        ("other_args", "--max-num-batched-tokens=16384 --block-size 32", "max_num_batched_tokens=16384; block_size=32"),
+        ("other_args", "--no-enable-prefix-caching", "enable_prefix_caching=False"),
+        ("other_args", "--kv-cache-memory-bytes=5368709120", "kv_cache_memory_bytes = 5 GiB"),
+        ("other_args", '--limit-mm-per-prompt {"image": 4}', "limit_mm_per_prompt image=4"),
+    ],
+)  # fmt: skip
+def test_the_same_thing_written_in_another_way(column: str, text: str, same: str) -> None:
+    found = read_row({**LLAMA, column: text}, None)
+    wanted = read_row({**LLAMA, column: same}, None)
+    assert found is not None
+    assert wanted is not None
+    assert found.options == wanted.options
+    assert (found.card, found.gpu and found.gpu.total) == (wanted.card, wanted.gpu and wanted.gpu.total)
+    assert read_row({**LLAMA, column: ""}, None) != found or same == ""
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "problem"),
+    [
+        ("gpu_memory_utilization", "90%", "'90%' is not above 0 and at most 1"),
+        ("gpu_memory_utilization", "0", "'0' is not above 0 and at most 1"),
+        ("gpu_memory_utilization", "0,9", "'0,9' is not above 0 and at most 1"),
+        ("quantization", "??", "'??' is no method that is known"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named(column: str, text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"{column}: {problem}")):
+        predict_row({**LLAMA, column: text}, None)
+
+
+def test_a_name_that_begins_several_models_means_none() -> None:
+    assert card_of({"model_id": "Qwen/Qwen3"}, None) is None
+    assert card_of({"model_id": "google/gemma"}, None) is None
+
+
+def test_memory_outside_torch_is_not_known_for_amd() -> None:
+    gpu = gpu_named("MI300X 192GB", 191.98)
+    assert gpu is not None
+    assert (gpu.total, gpu.total_known) == (191.98, False)
 
 
 @pytest.mark.parametrize(
