@@ -276,7 +276,9 @@ class Net:
                 if len(body) > MAX_BYTES:
                     raise Unread(f"{host} answers more than {MAX_BYTES // 2**20} MiB")
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-            answer = Answer(status, _document(bytes(body), kind, host, status), dict(response.headers))
+            # What comes with a redirect is for people.
+            data = None if 300 <= status < 400 else _document(bytes(body), kind, host, status)
+            answer = Answer(status, data, dict(response.headers))
         if answer.status == 403 and _TOO_MANY.intersection(answer._reasons()):
             raise Unread(f"{host} answers 403 {answer.reason}")
         return answer
