@@ -23,6 +23,7 @@ __all__ = [
     "Costs",
     "cost_outputs",
     "costs_of",
+    "costs_of_machines",
     "monthly",
 ]
 
@@ -222,31 +223,41 @@ class CostDifference:
 def costs_of(plan: ServingPlan) -> Costs:
     """What a plan costs, on its own capacity and on the other kind."""
     hardware = plan.hardware
-
-    def price(spot: bool) -> Price | None:
-        return catalog().price(
-            hardware.machine_type,
-            plan.region,
-            spot,
-            accelerator_type=hardware.accelerator_type,
-            accelerator_count=hardware.accelerator_count,
-        )
-
-    other = price(not hardware.spot)
-    own_hour, other_hour = (None if found is None else found.usd_per_hour for found in (plan.price, other))
-    on_demand, on_spot = (other_hour, own_hour) if hardware.spot else (own_hour, other_hour)
-    gpus = f"{hardware.accelerator_count} x {hardware.accelerator_type}"
-    return Costs(
-        hardware=f"{hardware.machine_type} with {gpus} in {plan.region}",
+    return _costs(
+        hardware.machine_type,
+        hardware.accelerator_type,
+        hardware.accelerator_count,
+        plan.region,
         spot=hardware.spot,
         min_replicas=plan.replicas.min_replica_count,
         max_replicas=plan.replicas.max_replica_count,
-        on_demand=on_demand,
-        spot_price=on_spot,
-        fee=plan.price.fee if plan.price else None,
-        date=plan.price.date if plan.price else "",
-        source=plan.price.source if plan.price else "",
-        derivation=plan.price.derivation if plan.price else "",
+        own=plan.price,
+    )
+
+
+def costs_of_machines(
+    *,
+    machine_type: str,
+    accelerator_type: str,
+    accelerator_count: int,
+    region: str,
+    spot: bool,
+    min_replicas: int,
+    max_replicas: int,
+) -> Costs:
+    """What machines cost that no plan is at hand for, such as those of a deployment in a preview."""
+    own = catalog().price(
+        machine_type, region, spot, accelerator_type=accelerator_type, accelerator_count=accelerator_count
+    )
+    return _costs(
+        machine_type,
+        accelerator_type,
+        accelerator_count,
+        region,
+        spot=spot,
+        min_replicas=min_replicas,
+        max_replicas=max_replicas,
+        own=own,
     )
 
 
@@ -254,6 +265,36 @@ def cost_outputs(plan: ServingPlan) -> dict[str, Any]:
     """The outputs of a stack that say what it costs, by name: the hour at most, and all of it."""
     costs = costs_of(plan)
     return {"hourly_cost_usd": _rounded(costs.at_most, 4), "cost": costs.as_dict()}
+
+
+def _costs(
+    machine_type: str,
+    accelerator_type: str,
+    accelerator_count: int,
+    region: str,
+    *,
+    spot: bool,
+    min_replicas: int,
+    max_replicas: int,
+    own: Price | None,
+) -> Costs:
+    other = catalog().price(
+        machine_type, region, not spot, accelerator_type=accelerator_type, accelerator_count=accelerator_count
+    )
+    own_hour, other_hour = (None if found is None else found.usd_per_hour for found in (own, other))
+    on_demand, on_spot = (other_hour, own_hour) if spot else (own_hour, other_hour)
+    return Costs(
+        hardware=f"{machine_type} with {accelerator_count} x {accelerator_type} in {region}",
+        spot=spot,
+        min_replicas=min_replicas,
+        max_replicas=max_replicas,
+        on_demand=on_demand,
+        spot_price=on_spot,
+        fee=own.fee if own else None,
+        date=own.date if own else "",
+        source=own.source if own else "",
+        derivation=own.derivation if own else "",
+    )
 
 
 def _amounts(usd_per_hour: float | None) -> dict[str, Any]:
