@@ -1,7 +1,7 @@
-"""The program: settings, then one served model, then its outputs.
+"""The program: settings, preflight, then one served model, then its outputs.
 
-Owns the order of the three, the few values that are made from several settings (ids, labels, display name) and what a
-stack exports. Nothing is registered before every setting has been checked.
+Owns the order of them, the few values that are made from several settings (ids, labels, display name) and what a
+stack exports. Nothing is registered before every setting has been checked and preflight has had its say.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import dataclasses
 import re
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pulumi
 import pulumi_gcp as gcp
@@ -21,8 +21,12 @@ from components.serving import ServedModel, ServedModelArgs
 from infra import naming, settings
 from infra.ids import endpoint_id
 from infra.recipes import EndpointUrls, StackError, catalog, endpoint_urls
+from infra.recipes.costs import cost_outputs
 from infra.recipes.errors import SettingsError
 from infra.settings import Settings
+
+if TYPE_CHECKING:
+    from infra.preflight.run import Report
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -39,17 +43,53 @@ def run() -> None:
     """Run the program in the engine's process; a problem of the input ends it with one clean error."""
     try:
         checked = settings.read(ROOT)
-        if checked.bucket is not None:
+        report = preflight(checked)
+        if report is not None:
+            _keep(checked, report)
+        if checked.bucket is not None and not _bucket_is_good(report):
             check_bucket(checked, checked.bucket)
         checked = with_chat_template(checked)
     except StackError as problem:
         _stop(str(problem))
+    if report is not None:
+        _show(checked, report)
     for note in checked.plan.notes:
         pulumi.log.info(note)
     for warning in checked.warnings:
         pulumi.log.warn(warning)
     for name, value in outputs(checked, serve(checked)).items():
         pulumi.export(name, value)
+
+
+def preflight(checked: Settings) -> Report | None:
+    """Ask what the deployment needs, as the stack's settings want it; None for nothing asked."""
+    if checked.preflight == "off":
+        return None
+    from infra.preflight import run as checks  # httpx, and the checks themselves
+
+    return checks.run(settings.subject(checked))
+
+
+def _bucket_is_good(report: Report | None) -> bool:
+    """Whether preflight has seen the existing bucket where it should be: then it is not looked up again."""
+    return report is not None and any(finding.check == "bucket" for finding in report.passed)
+
+
+def _keep(checked: Settings, report: Report) -> None:
+    """End the program on a no of a check, where the settings want that."""
+    if report.failed and checked.preflight == "enforce":
+        from infra.preflight import words
+
+        _stop(words.refusal(report, checked.stack))
+
+
+def _show(checked: Settings, report: Report) -> None:
+    """Say what preflight found: a line for each warning, and one in all."""
+    from infra.preflight import words
+
+    for finding in (*report.failed, *report.warnings):
+        pulumi.log.warn(words.line(finding))
+    pulumi.log.info(f"{words.summary(report)}; ./vertex-vllm preflight --stack {checked.stack} shows each")
 
 
 def serve(checked: Settings) -> ServedModel:
@@ -82,7 +122,6 @@ def outputs(checked: Settings, served: ServedModel) -> dict[str, Any]:
             lambda known: getattr(_urls(checked, *known), field)
         )
 
-    cost = checked.usd_per_hour
     return {
         "endpoint": served.endpoint,
         "deployed_model_id": served.deployed_model_id,
@@ -96,7 +135,7 @@ def outputs(checked: Settings, served: ServedModel) -> dict[str, Any]:
         "staging_uri": served.staging_uri,
         "service_account": served.service_account,
         "region": checked.region,
-        "hourly_cost_usd": "unknown" if cost is None else round(cost, 4),
+        **cost_outputs(checked.plan),
         "warnings": list(checked.warnings),
     }
 

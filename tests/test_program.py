@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,10 @@ from pulumi.runtime.config import set_all_config
 
 from infra import program
 from infra.ids import endpoint_id
+from infra.preflight import run as preflight
+from infra.preflight.finding import Finding, Status
+from infra.preflight.run import Report
+from infra.preflight.subject import Subject
 from tests.components import conftest as mocked
 from tests.components.recording import Recorder, Run
 
@@ -30,6 +36,7 @@ CONFIG = {
     "vertex-vllm:stackFile": LLAMA,
     "vertex-vllm:hfToken": "hf_verySecretToken",
     "vertex-vllm:labels": '{"owner": "me"}',
+    "vertex-vllm:preflight": "off",
 }
 GET_OBJECT = "gcp:storage/getBucketObjectContent:getBucketObjectContent"
 GET_BUCKET = "gcp:storage/getBucket:getBucket"
@@ -70,6 +77,8 @@ def test_exports(recorder: Recorder, exported: dict[str, Any], run: Run) -> None
     own()
     found = result(exported, run)
     name = "vllm-endpoint-id"
+    cost = found.pop("cost")
+    assert cost["at_most"] == {"replicas": 1, "usd_per_hour": 1.15069, "usd_per_month": 840.0}
     assert found.pop("curl").startswith(
         f'curl -sS "https://us-central1-aiplatform.googleapis.com/v1beta1/{name}/chat/completions"'
     )
@@ -196,6 +205,132 @@ def test_existing_bucket_in_the_serving_region(
     assert result(exported, run)["bucket"] == "mine"
     assert recorder.calls == [(GET_BUCKET, {"name": "mine"})]
     assert recorder.of("storage/bucket:Bucket") == []
+
+
+BUCKET = Finding(check="bucket", status=Status.PASS, evidence="gs://mine is in us-central1.")
+WARNED = Finding(check="endpoint", status=Status.WARN, evidence="Shared.", remedy="dedicate it")
+FAILED = Finding(
+    check="quota-gpu",
+    status=Status.FAIL,
+    evidence="1 L4 needed, 0 of 8 left.",
+    remedy="ask for more",
+    by_hand="gcloud beta quotas",
+)
+SKIPPED = Finding(check="image", status=Status.SKIP, evidence="The registry did not answer within 4.5 s.")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Subject]:
+    """What the program has checked; `answers` decides what the checks say."""
+    seen: list[Subject] = []
+
+    def fake(subject: Subject) -> Report:
+        seen.append(subject)
+        return Report(answers, 0.2)
+
+    monkeypatch.setattr(preflight, "run", fake)
+    return seen
+
+
+answers: tuple[Finding, ...] = ()
+
+
+@pytest.fixture
+def says(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets what the checks say."""
+
+    def set_answers(*findings: Finding) -> None:
+        monkeypatch.setattr(sys.modules[__name__], "answers", findings)
+
+    return set_answers
+
+
+def test_preflight_warns_and_goes_on(
+    recorder: Recorder,
+    exported: dict[str, Any],
+    run: Run,
+    asked: list[Subject],
+    says: Callable[..., None],
+) -> None:
+    says(BUCKET, WARNED, FAILED, SKIPPED)
+    own(preflight="")
+    assert result(exported, run)["warnings"] == []
+    assert recorder.of("index:Model")
+    assert recorder.messages == [
+        ("warning", "preflight: quota-gpu: 1 L4 needed, 0 of 8 left.\n    fix: ask for more"),
+        ("warning", "preflight: endpoint: Shared.\n    fix: dedicate it"),
+        (
+            "info",
+            "preflight: 1 passed, 1 failed, 1 to look at, 1 skipped (image), in 0.2 s; "
+            "./vertex-vllm preflight --stack local shows each",
+        ),
+    ]
+    (subject,) = asked
+    assert (subject.project, subject.region, subject.stack) == ("my-project", "us-central1", "local")
+    assert subject.hosts.vertex == "https://us-central1-aiplatform.googleapis.com/v1"
+    assert subject.hf_token == "hf_verySecretToken"
+    assert "hf_verySecretToken" not in repr(subject)
+
+
+def test_enforced_preflight_registers_nothing_after_a_no(
+    recorder: Recorder, run: Run, asked: list[Subject], says: Callable[..., None]
+) -> None:
+    says(BUCKET, WARNED, FAILED, SKIPPED)
+    own(preflight="enforce")
+    assert stopped(recorder, run) == (
+        "preflight: 1 check failed, nothing was registered.\n"
+        "  quota-gpu: 1 L4 needed, 0 of 8 left.\n"
+        "    fix: ask for more\n"
+        "    by hand: gcloud beta quotas\n"
+        "  All checks: ./vertex-vllm preflight --stack local. To see them as warnings only: pulumi config set "
+        "vertex-vllm:preflight warn"
+    )
+    assert recorder.calls == []
+
+
+def test_enforced_preflight_lets_warnings_and_skips_pass(
+    recorder: Recorder,
+    exported: dict[str, Any],
+    run: Run,
+    asked: list[Subject],
+    says: Callable[..., None],
+) -> None:
+    says(WARNED, SKIPPED)
+    own(preflight="enforce")
+    result(exported, run)
+    assert recorder.of("index:Model")
+
+
+def test_preflight_that_is_off_asks_nothing(
+    recorder: Recorder, exported: dict[str, Any], run: Run, asked: list[Subject]
+) -> None:
+    own(preflight="off")
+    result(exported, run)
+    assert asked == []
+    assert recorder.messages == []
+
+
+def test_bucket_that_preflight_has_seen_is_not_looked_up_again(
+    recorder: Recorder,
+    exported: dict[str, Any],
+    run: Run,
+    asked: list[Subject],
+    says: Callable[..., None],
+) -> None:
+    says(BUCKET)
+    own(bucket="mine", preflight="warn")
+    result(exported, run)
+    assert recorder.calls == []
+
+
+@pytest.mark.parametrize("status", [Status.SKIP, Status.FAIL])
+def test_bucket_that_preflight_has_not_seen_is_looked_up(
+    recorder: Recorder, run: Run, asked: list[Subject], says: Callable[..., None], status: Status
+) -> None:
+    recorder.answers[GET_BUCKET] = lambda args: {**args, "location": "EUROPE-WEST4"}
+    says(replace(BUCKET, status=status))
+    own(bucket="mine", preflight="warn")
+    assert "the bucket is in europe-west4, the model is served in us-central1." in stopped(recorder, run)
 
 
 def stopped(recorder: Recorder, run: Run) -> str:

@@ -6,7 +6,7 @@ What a single key may be is in `values`; what they mean together, with the stack
 
 from __future__ import annotations
 
-from infra.settings.environment import Settings, parse, read
+from infra.settings.environment import Settings, parse, read, subject
 from infra.settings.values import KEYS, RawSettings
 
-__all__ = ["KEYS", "RawSettings", "Settings", "parse", "read"]
+__all__ = ["KEYS", "RawSettings", "Settings", "parse", "read", "subject"]

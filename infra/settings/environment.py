@@ -19,9 +19,10 @@ from pulumi.runtime.config import CONFIG
 
 from components.artifacts import OnDestroy
 from components.identity import Grants
+from infra.preflight.subject import Hosts, Login, Subject, hosts, hub, login
 from infra.recipes import EndpointOptions, ServingPlan, StackFile, load_stack_file, plan
 from infra.recipes.errors import ABSENT, SettingsError, StackError, nearest, raise_problems
-from infra.settings.values import RawSettings, Values
+from infra.settings.values import Preflight, RawSettings, Values
 
 T = TypeVar("T")
 
@@ -42,12 +43,17 @@ class Settings:
         plan: What is served on what.
         labels: Labels of the owner.
         usd_per_hour: Price of all replicas at most, None when it is not known.
+        max_usd_per_hour: Budget for them, None for none.
         bucket: Existing bucket, None to make one.
         service_account: Existing account, None to make one.
         grants: Which set of roles.
         on_destroy_bucket: What destroy does with a bucket of ours.
         hf_token: Hugging Face token in clear, None when the weights need none.
         api_endpoint: `http(s)://host[:port]` that replaces the regional Vertex AI host, None for the real one.
+        preflight: What a preview does with the answers of the preflight checks.
+        hosts: Where these ask Google's services.
+        login: As whom.
+        hf_endpoint: Where they ask for the model's repository, empty for nowhere.
         warnings: What deserves a look and stops nothing.
     """
 
@@ -59,12 +65,17 @@ class Settings:
     plan: ServingPlan
     labels: Mapping[str, str]
     usd_per_hour: float | None
+    max_usd_per_hour: float | None
     bucket: str | None
     service_account: str | None
     grants: Grants
     on_destroy_bucket: OnDestroy
     hf_token: str | None = field(repr=False)
     api_endpoint: str | None
+    preflight: Preflight
+    hosts: Hosts
+    login: Login
+    hf_endpoint: str
     warnings: tuple[str, ...]
 
 
@@ -101,6 +112,25 @@ def parse(raw: RawSettings, root: Path) -> Settings:
     return _Parser(raw, root).settings()
 
 
+def subject(settings: Settings) -> Subject:
+    """What the preflight checks look at."""
+    return Subject(
+        plan=settings.plan,
+        project=settings.project,
+        region=settings.region,
+        pulumi_project=settings.pulumi_project,
+        stack=settings.stack,
+        bucket=settings.bucket,
+        service_account=settings.service_account,
+        grants=settings.grants,
+        hf_token=settings.hf_token,
+        max_usd_per_hour=settings.max_usd_per_hour,
+        hosts=settings.hosts,
+        hf_endpoint=settings.hf_endpoint,
+        login=settings.login,
+    )
+
+
 class _Parser(Values):
     """Collects every problem of one environment, so that one run shows them all."""
 
@@ -122,6 +152,7 @@ class _Parser(Values):
         endpoint = self.attempt(self.api_endpoint)
         dedicated = self.attempt(self.dedicated_endpoint)
         budget = self.attempt(self.budget)
+        preflight = self.attempt(self.preflight)
         token = self.attempt(self.token)
         loaded = self.attempt(self.stack_file)
         stack_file: StackFile | None = None
@@ -140,6 +171,7 @@ class _Parser(Values):
         # Whatever is None here has put its problem on the list above.
         if project is None or region is None or stack_file is None or serving is None:
             raise SettingsError("cannot be read.", file=self.file)
+        where = hosts(self.raw.config, self.raw.environment, region=region)
         return Settings(
             pulumi_project=self.raw.pulumi_project,
             stack=self.raw.stack,
@@ -149,6 +181,7 @@ class _Parser(Values):
             plan=serving,
             labels=labels or {},
             usd_per_hour=price,
+            max_usd_per_hour=budget,
             bucket=bucket,
             service_account=account,
             grants=grants or "least",
@@ -156,6 +189,10 @@ class _Parser(Values):
             # A token that nothing reads would lie in the model's environment for nothing.
             hf_token=token if serving.weights_uri is None else None,
             api_endpoint=endpoint,
+            preflight=preflight or "warn",
+            hosts=where,
+            login=login(self.raw.config, self.raw.environment),
+            hf_endpoint=hub(self.raw.environment, local=where.local),
             warnings=tuple(self.warnings),
         )
 

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from components.artifacts import OnDestroy
 from components.identity import Grants
@@ -27,6 +27,7 @@ KEYS: tuple[str, ...] = (
     "localCloud",
     "maxUsdPerHour",
     "onDestroyBucket",
+    "preflight",
     "serviceAccount",
     "stackFile",
 )
@@ -36,6 +37,9 @@ LOCAL_CLOUD_VARIABLE = "LOCAL_CLOUD_URL"
 ENDPOINT_KEY = "gcp:vertexAiCustomEndpoint"
 ENDPOINT_VARIABLE = "GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT"
 OWN_ENDPOINT_KEY = "vertexserving:apiEndpoint"
+
+Preflight = Literal["warn", "enforce", "off"]
+"""What a preview does with the answers of the preflight checks: show them, fail on a no, or ask nothing."""
 
 MAX_LABELS = 59
 """The platform takes 64 on a resource; three of ours and two of the plugins are added to the user's."""
@@ -200,6 +204,9 @@ class Values:
         if self.own("dedicatedEndpoint") is None:
             return None
         return self.choice("dedicatedEndpoint", ("false", "true")) == "true"
+
+    def preflight(self) -> Preflight:
+        return cast(Preflight, self.choice("preflight", get_args(Preflight)))
 
     # Whose, and for how much
 
