@@ -304,7 +304,8 @@ def _client() -> httpx.AsyncClient:
     import httpx
 
     # Never through a proxy to this machine, whatever NO_PROXY says.
-    direct = {f"all://{host}": httpx.AsyncHTTPTransport() for host in ("127.0.0.1", "localhost", "[::1]")}
+    here = httpx.AsyncHTTPTransport()  # one for all: each reads the file of certificates, some 20 ms
+    direct = {f"all://{host}": here for host in ("127.0.0.1", "localhost", "[::1]")}
     return httpx.AsyncClient(
         follow_redirects=False,  # what redirects an API is not the API
         mounts=direct,
