@@ -17,7 +17,9 @@ from infra.recipes.arguments import passed
 from infra.recipes.catalog import Accelerator, catalog
 from infra.recipes.checks import Checked, Report, check
 from infra.recipes.checks.flag_values import read_size
+from infra.recipes.defaults import with_defaults
 from infra.recipes.errors import DoesNotFit
+from infra.recipes.images import DEFAULT_IMAGE
 from infra.recipes.parallel import Split
 from infra.recipes.stackfile import Hardware, StackFile, VllmOptions
 
@@ -146,7 +148,8 @@ def limits_of(
 def choices(stack: StackFile, *, region: str, folder: Path = Path()) -> tuple[Choice, ...]:
     """Return the catalogue's hardware in a region on which a stack would start, cheapest first, unknown prices last.
 
-    All else of the stack stays; parallel sizes follow the number of GPUs. Of machines with the same GPUs the cheapest.
+    All else of the stack stays; parallel sizes follow the number of GPUs, and where the file does not say them the
+    image and the type follow the GPU. Of machines with the same GPUs the cheapest.
 
     Args:
         stack: the stack file.
@@ -187,10 +190,26 @@ def _cost(choice: Choice) -> tuple[float, int, str]:
 def _starts_on(stack: StackFile, hardware: Hardware, region: str, folder: Path) -> Fit | None:
     if not catalog().serves(region, hardware.accelerator_type):
         return None
-    free = {"tensor_parallel_size": None, "pipeline_parallel_size": None}
-    same = hardware.accelerator_count == stack.hardware.accelerator_count
-    vllm = stack.vllm if same else stack.vllm.model_copy(update=free)
-    return _starts(stack.model_copy(update={"hardware": hardware, "vllm": vllm}), region, folder)
+    vllm: dict[str, Any] = {}
+    if hardware.accelerator_count != stack.hardware.accelerator_count:
+        vllm |= {"tensor_parallel_size": None, "pipeline_parallel_size": None}
+    container: dict[str, Any] = {}
+    if stack.has_line("model"):
+        # What the file leaves out and the GPU decides is what it would be in a file with this hardware.
+        other = {"model": stack.model, "hardware": hardware.model_dump()}
+        defaults = with_defaults(other, file="", lines={}).raw
+        for key, value in (("dtype", "auto"), ("extra_args", ()), ("model_type", None)):
+            if not stack.has_line(f"vllm.{key}"):
+                given = defaults.get("vllm", {}).get(key, value)
+                vllm[key] = tuple(given) if isinstance(given, list) else given
+        if not stack.has_line("container.image_uri"):
+            container["image_uri"] = defaults.get("container", {}).get("image_uri", DEFAULT_IMAGE)
+    moved = {
+        "hardware": hardware,
+        "vllm": stack.vllm.model_copy(update=vllm),
+        "container": stack.container.model_copy(update=container),
+    }
+    return _starts(stack.model_copy(update=moved), region, folder)
 
 
 def _starts(stack: StackFile, region: str, folder: Path) -> Fit | None:

@@ -15,6 +15,7 @@ from infra.recipes import DoesNotFit, ServingPlan, StackError, catalog, plan
 from infra.recipes.memory import choices, fit_options, limits_of
 from infra.recipes.parallel import Split
 from infra.recipes.stackfile import VllmOptions, parse_stack
+from infra.recipes.yamlfile import parse_yaml
 
 VISION = "meta-llama/Llama-3.2-11B-Vision-Instruct"
 LLAMA_8B = "meta-llama/Meta-Llama-3.1-8B-Instruct"
@@ -163,6 +164,35 @@ def test_choices_are_in_order_of_price_and_start() -> None:
     assert found[0].accelerator_type == "NVIDIA_L4"
     assert all(choice.fit.ok for choice in found)
     assert len({(choice.accelerator_type, choice.accelerator_count) for choice in found}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("model", "hardware", "vllm"),
+    [
+        # float32 on a T4, since vLLM has no float16 for Gemma 2; an image for Blackwell, which others need not have.
+        (
+            "google/gemma-2-9b-it",
+            "n1-highmem-8, accelerator_type: NVIDIA_TESLA_T4, accelerator_count: 1",
+            "{}",
+        ),
+        ("moonshotai/Kimi-K2-Instruct", "g4-standard-192", "{trust_remote_code: true}"),
+    ],
+)
+def test_choices_start_in_a_file_that_names_them(model: str, hardware: str, vllm: str) -> None:
+    text = f"model: {model}\nhardware: {{machine_type: {hardware}}}\nvllm: {vllm}\n"
+    raw, lines = parse_yaml(text, "stacks/a.yaml")
+    assert isinstance(raw, dict)
+    found = choices(parse_stack(raw, file="stacks/a.yaml", lines=lines), region="us-central1")
+    assert found
+    for choice in found:
+        there = {
+            "machine_type": choice.machine_type,
+            "accelerator_type": choice.accelerator_type,
+            "accelerator_count": choice.accelerator_count,
+        }
+        served = planned({**raw, "hardware": there}).fit
+        assert served is not None
+        assert (served.ok, served.kv_tokens) == (True, choice.fit.kv_tokens)
 
 
 def test_options_reach_the_arithmetic() -> None:
