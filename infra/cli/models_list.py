@@ -193,8 +193,9 @@ def list_models(
     if hardware is not None:
         typer.echo(
             f"{len(found)} models start on {hardware['accelerator_count']} x {hardware['accelerator_type']}"
-            f" ({hardware['machine_type']}) with the defaults of a stack file; an image whose vLLM version is not"
-            " known is not among them.",
+            f" ({hardware['machine_type']}) with the defaults of a stack file (and chat_template: none or"
+            " trust_remote_code: true where it must say so); an image whose vLLM version is not known is not among"
+            " them.",
             err=True,
         )
 
@@ -492,8 +493,18 @@ def _accelerator_type(text: str, kinds: tuple[str, ...]) -> str | None:
     return None
 
 
+def _needed(card: ModelCard) -> dict[str, Any]:
+    """What a stack file with this model has to say: memory hangs on none of it."""
+    needed: dict[str, Any] = {}
+    if not card.chat_template:
+        needed["chat_template"] = "none"
+    if card.needs_remote_code:
+        needed["trust_remote_code"] = True
+    return needed
+
+
 def _fit_on(card: ModelCard, hardware: dict[str, Any]) -> Fit | None:
-    """The prediction for a stack file with this model and hardware and nothing else; None where it is refused."""
+    """The prediction for a stack file with this model and hardware and what it must say; None where it is refused."""
     from infra.recipes import StackError, catalog
     from infra.recipes.checks import Report, check
     from infra.recipes.memory import fit_of
@@ -504,7 +515,9 @@ def _fit_on(card: ModelCard, hardware: dict[str, Any]) -> Fit | None:
     if not regions:
         return None
     try:
-        stack = parse_stack({"model": card.id, "hardware": dict(hardware)}, file="", lines={})
+        stack = parse_stack(
+            {"model": card.id, "hardware": dict(hardware), "vllm": _needed(card)}, file="", lines={}
+        )
     except StackError:
         return None
     # Not a plan: of each model that does not start it would look for the hardware that would do.

@@ -197,6 +197,12 @@ def test_hardware_by_the_names_people_use(
     assert (f"start on {count} x {kind} ({machine})" in found.stderr) == ("Phi-3-mini-4k" in found.stdout)
 
 
+def test_models_that_need_a_choice_or_their_own_code_are_among_those_that_fit() -> None:
+    found = {row["id"]: row for row in listed("--fits", "g2-standard-12")}
+    assert found["meta-llama/Llama-3.2-1B"]["chat_template"] is False
+    assert "internlm/internlm2_5-7b-chat" in found
+
+
 def test_models_that_fit_one_l4_for_real() -> None:
     """No stand-in: 8B at 16 bits starts on 22 GiB, 70B does not on any setting."""
     found = ids("--accelerator", "L4", "--family", "llama-3")
