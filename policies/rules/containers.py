@@ -1,11 +1,15 @@
 """What may stand in a container specification.
 
-`container-image-pinned`. Satisfied by: `…/pytorch-vllm-serve:20241001_0916_RC00`, `…@sha256:DIGEST`. Violated by: no
-tag, or a tag that moves (`latest`, `nightly`, `stable`, …; option `movingTags`).
+`container-image-pinned`. Satisfied by: `…/pytorch-vllm-serve:20241001_0916_RC00`, `…@sha256:DIGEST`; with option
+`requireDigest` only by the latter. Violated by: no tag, or a tag that moves (`latest`, `nightly`, `stable`, …; option
+`movingTags`).
 
-`no-token-in-clear`. Satisfied by: the Hugging Face token given as `vertex-vllm:hfToken`, which travels as a secret.
-Violated by: an environment variable of a container that is named like a credential, or any value or argument that
-looks like a Hugging Face token: both are readable by everybody who may read the model.
+`no-token-in-clear`. Satisfied by: the Hugging Face token given as `vertex-vllm:hfToken`, which travels as a secret; in
+production (option `production`: `prod`, `production`) by no token at all: weights in a bucket, or of a model that is
+not gated. Violated by: an environment variable of a container that is named like a credential, or any value or argument
+that looks like a Hugging Face token: both are readable by everybody who may read the model. In production also by
+`vertex-vllm:hfToken`, since it becomes such a variable when the model is uploaded: a container specification of Vertex
+AI takes no reference to Secret Manager in its place.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rules.rule import UNKNOWN, Resource, Rule
+from rules.rule import ENVIRONMENTS, PRODUCTION, UNKNOWN, Resource, Rule
 
 MODEL = "vertexserving:index:Model"
 
@@ -30,6 +34,9 @@ def check_pinned(resource: Resource, config: Mapping[str, Any]) -> Iterator[str]
         return
     image = resource.get("containerSpec", "imageUri")
     if not isinstance(image, str) or _DIGEST.search(image):
+        return
+    if config["requireDigest"]:
+        yield f"{image} is no digest; write it as {image}@sha256:DIGEST, which the registry shows beside the tag"
         return
     # A colon before the last slash belongs to the registry's port.
     _, colon, tag = image.rpartition("/")[2].partition(":")
@@ -51,12 +58,19 @@ def check_clear(resource: Resource, config: Mapping[str, Any]) -> Iterator[str]:
                 f"containerSpec.env.{name} holds a credential in clear; "
                 "pulumi config set --secret vertex-vllm:hfToken and remove the variable"
             )
-    for position, argument in enumerate(resource.items("containerSpec", "args")):
-        if isinstance(argument, str) and _TOKEN_VALUE.search(argument):
-            yield (
-                f"containerSpec.args[{position}] holds a token in clear; "
-                "pulumi config set --secret vertex-vllm:hfToken and remove the argument"
-            )
+    for key in ("command", "args"):
+        for position, argument in enumerate(resource.items("containerSpec", key)):
+            if isinstance(argument, str) and _TOKEN_VALUE.search(argument):
+                yield (
+                    f"containerSpec.{key}[{position}] holds a token in clear; "
+                    "pulumi config set --secret vertex-vllm:hfToken and remove the argument"
+                )
+    if resource.in_production(config) and resource.get("hfToken", default=UNKNOWN) is not UNKNOWN:
+        yield (
+            "hfToken becomes the variable HF_TOKEN of the model, in clear for everybody who may read it; "
+            f"in {resource.environment(config)} put the weights of a gated model into a bucket (weights: "
+            "gs://BUCKET/PREFIX in the stack file) and pulumi config rm vertex-vllm:hfToken"
+        )
 
 
 CONTAINER_IMAGE_PINNED = Rule(
@@ -68,11 +82,13 @@ CONTAINER_IMAGE_PINNED = Rule(
             "type": "array",
             "items": {"type": "string"},
             "default": ["latest", "nightly", "stable", "main", "master", "dev", "edge"],
-        }
+        },
+        "requireDigest": {"type": "boolean", "default": False},
     },
 )
 NO_TOKEN_IN_CLEAR = Rule(
     name="no-token-in-clear",
-    description="No credential stands in clear in a container's environment or arguments.",
+    description="No credential stands in clear in a container's environment or arguments; no token in production.",
     check=check_clear,
+    config={"production": PRODUCTION, "environments": ENVIRONMENTS},
 )

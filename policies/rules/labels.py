@@ -1,19 +1,31 @@
-"""Everything that costs money says whose it is.
+"""Everything that costs money says whose it is, what for, and until when.
 
-Satisfied by: every label of option `labels` (`owner` by default), with a value, on buckets, endpoints and models.
-Violated by: one missing or empty.
+`required-labels`. Satisfied by: every label of option `labels` (`owner`, `environment`, `expiry`), with a value, on
+buckets, endpoints and models; `expiry` a day that has not passed (`2027-03-31`) or `never`, unless option `allowNever`
+is false; `environment` production where the stack is, and only there (option `production`: `prod`, `production`).
+Violated by: one missing or empty; a day that has passed or is none; a label `environment: prod` in a stack that the
+other policies do not take for production, or a stack `prod` that says it is something else.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
 from typing import Any
 
-from rules.rule import UNKNOWN, Resource, Rule
+from rules.rule import ENVIRONMENTS, PRODUCTION, UNKNOWN, Resource, Rule
 
 LABELLED = frozenset(
     {"gcp:storage/bucket:Bucket", "gcp:vertex/aiEndpoint:AiEndpoint", "vertexserving:index:Model"}
 )
+NEVER = "never"
+_SET = "pulumi config set --path vertex-vllm:labels."
+
+
+def today() -> date:
+    """The day in UTC, so that a preview says the same everywhere."""
+    return datetime.now(UTC).date()
 
 
 def check(resource: Resource, config: Mapping[str, Any]) -> Iterator[str]:
@@ -21,15 +33,52 @@ def check(resource: Resource, config: Mapping[str, Any]) -> Iterator[str]:
         return
     missing = [name for name in config["labels"] if resource.get("labels", name) in (None, "")]
     if missing:
+        yield f"labels missing: {', '.join(missing)}; {_SET}{missing[0]} VALUE"
+    for name, problem in (("environment", _environment), ("expiry", _expiry)):
+        value = resource.get("labels", name)
+        if name in config["labels"] and isinstance(value, str) and value:
+            yield from problem(value, resource, config)
+
+
+def _environment(value: str, resource: Resource, config: Mapping[str, Any]) -> Iterator[str]:
+    own = resource.environment(config)
+    if (value in config["production"]) != (own in config["production"]):
         yield (
-            f"labels missing: {', '.join(missing)}; "
-            f"pulumi config set --path vertex-vllm:labels.{missing[0]} VALUE"
+            f"label environment is {value}, but stack {resource.stack} is held to the policies of {own}; "
+            f"{_SET}environment {own}, or option environments of the policies: "
+            f'{{"{resource.stack}": "{value}"}}'
         )
+
+
+def _expiry(value: str, resource: Resource, config: Mapping[str, Any]) -> Iterator[str]:
+    if value == NEVER:
+        if not config["allowNever"]:
+            yield f"label expiry is never, which is not allowed; {_SET}expiry YYYY-MM-DD"
+        return
+    try:
+        # Python reads more forms of a day than this one.
+        day = date.fromisoformat(value) if re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII) else None
+    except ValueError:
+        day = None
+    if day is None:
+        never = f" or {NEVER}" if config["allowNever"] else ""
+        yield f"label expiry is {value}, which is no day; {_SET}expiry YYYY-MM-DD{never}"
+    elif day < today():
+        yield f"the stack expired on {value}; pulumi destroy, or {_SET}expiry with a later day"
 
 
 REQUIRED_LABELS = Rule(
     name="required-labels",
-    description="Buckets, endpoints and models carry the labels that say whose they are.",
+    description="Buckets, endpoints and models carry the labels that say whose they are, what for and until when.",
     check=check,
-    config={"labels": {"type": "array", "items": {"type": "string"}, "default": ["owner"]}},
+    config={
+        "labels": {
+            "type": "array",
+            "items": {"type": "string"},
+            "default": ["owner", "environment", "expiry"],
+        },
+        "allowNever": {"type": "boolean", "default": True},
+        "production": PRODUCTION,
+        "environments": ENVIRONMENTS,
+    },
 )

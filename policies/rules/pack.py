@@ -12,23 +12,29 @@ from pulumi_policy import (
 )
 
 from rules.buckets import BUCKET_NOT_PUBLIC
-from rules.capacity import ALLOWED_ACCELERATORS, ALLOWED_REGIONS, DEDICATED_ENDPOINT, REPLICA_CEILING
+from rules.budget import BUDGET
+from rules.capacity import ALLOWED_ACCELERATORS, ALLOWED_REGIONS, REACHABLE_SCALE, REPLICA_CEILING
 from rules.containers import CONTAINER_IMAGE_PINNED, NO_TOKEN_IN_CLEAR
+from rules.endpoints import DEDICATED_ENDPOINT
 from rules.labels import REQUIRED_LABELS
+from rules.logs import DEPLOYMENT_LOGS
 from rules.roles import LEAST_PROJECT_ROLES, NO_BROAD_PROJECT_ROLES
 from rules.rule import Resource, Rule
 
 RULES: tuple[Rule, ...] = (
-    BUCKET_NOT_PUBLIC,
-    NO_BROAD_PROJECT_ROLES,
-    LEAST_PROJECT_ROLES,
-    CONTAINER_IMAGE_PINNED,
-    NO_TOKEN_IN_CLEAR,
+    BUDGET,
     REPLICA_CEILING,
+    REACHABLE_SCALE,
     ALLOWED_REGIONS,
     ALLOWED_ACCELERATORS,
     REQUIRED_LABELS,
+    NO_BROAD_PROJECT_ROLES,
+    LEAST_PROJECT_ROLES,
+    BUCKET_NOT_PUBLIC,
+    NO_TOKEN_IN_CLEAR,
+    CONTAINER_IMAGE_PINNED,
     DEDICATED_ENDPOINT,
+    DEPLOYMENT_LOGS,
 )
 
 

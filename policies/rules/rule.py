@@ -1,7 +1,13 @@
-"""What a rule is, and how it reads properties that may not be known yet."""
+"""What a rule is, how it reads properties that may not be known yet, and which environment a stack is.
+
+The environment is told from the stack's name, because a deployment, which is what costs money, carries no labels: the
+part before the first `-`, `.` or `_` (`prod`, `prod-eu`), or what option `environments` says of the name. The rule
+`required-labels` sees to it that the label `environment` agrees.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -37,7 +43,20 @@ class Resource:
     stack: str
     props: Mapping[str, Any]
 
-    def get(self, *path: str, default: Any = None) -> Any:
+    def environment(self, config: Mapping[str, Any]) -> str:
+        """The environment of the stack: what option `environments` says of its name, or the first part of that."""
+        known: Mapping[str, str] = config["environments"]
+        return known[self.stack] if self.stack in known else re.split(r"[-._]", self.stack)[0]
+
+    def in_production(self, config: Mapping[str, Any]) -> bool:
+        """Whether the stack's environment is one of option `production`."""
+        return self.environment(config) in config["production"]
+
+    def limit(self, config: Mapping[str, Any], option: str) -> Any:
+        """The limit of the stack's environment (option with `ByEnvironment` at its end), or that of all others."""
+        return config[f"{option}ByEnvironment"].get(self.environment(config), config[option])
+
+    def get(self, *path: str | int, default: Any = None) -> Any:
         """The input at a path, `default` where it is missing, `UNKNOWN` where a preview cannot know it."""
         value: Any = self.props
         for key in path:
@@ -45,7 +64,7 @@ class Resource:
                 value = value[key]
             except UnknownValueError:
                 return UNKNOWN
-            except (KeyError, TypeError):
+            except (KeyError, IndexError, TypeError):
                 return default
         return default if value is None else value
 
@@ -62,6 +81,20 @@ class Resource:
                 continue
         return found
 
+
+ENVIRONMENTS: Mapping[str, Any] = {
+    "type": "object",
+    "additionalProperties": {"type": "string"},
+    "default": {},
+}
+"""Schema of option `environments`: the environment of a stack whose name does not begin with it."""
+
+PRODUCTION: Mapping[str, Any] = {
+    "type": "array",
+    "items": {"type": "string"},
+    "default": ["prod", "production"],
+}
+"""Schema of option `production`: which environments are production."""
 
 Check = Callable[[Resource, Mapping[str, Any]], Iterator[str]]
 
