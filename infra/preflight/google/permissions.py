@@ -1,0 +1,176 @@
+"""The caller's permissions for what the plan does, each with what it is for and a predefined role that has it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+from infra.preflight.finding import Finding, Status
+from infra.preflight.google.answers import attempt, body, curl, refusal, texts
+from infra.preflight.google.services import ENABLE, not_enabled
+from infra.preflight.net import Net, Unread
+from infra.preflight.subject import Subject
+
+__all__ = ["Permission", "needed", "needed_on_bucket", "permissions"]
+
+_PROJECT: Final = "permissions"
+_BUCKET: Final = "bucket-permissions"
+_MEMBER: Final = "user:YOU@EXAMPLE.COM"
+
+
+@dataclass(frozen=True)
+class Permission:
+    """One permission.
+
+    Attributes:
+        name: As IAM names it.
+        why: What the plan does with it.
+        role: The predefined role to ask for.
+        when: Whether a plan needs it.
+    """
+
+    name: str
+    why: str
+    role: str
+    when: Callable[[Subject], bool] = lambda _: True
+
+
+def _makes_account(subject: Subject) -> bool:
+    return subject.service_account is None
+
+
+def _makes_bucket(subject: Subject) -> bool:
+    return subject.bucket is None
+
+
+_USAGE: Final = "roles/serviceusage.serviceUsageViewer"
+_IAM: Final = "roles/resourcemanager.projectIamAdmin"
+_ACCOUNTS: Final = "roles/iam.serviceAccountAdmin"
+_VERTEX: Final = "roles/aiplatform.user"
+_STORAGE: Final = "roles/storage.admin"
+ACT_AS: Final = Permission(
+    "iam.serviceAccounts.actAs", "deploy with the service account", "roles/iam.serviceAccountUser"
+)
+
+ON_PROJECT: Final = (
+    Permission("resourcemanager.projects.get", "look up the project", "roles/browser"),
+    Permission("serviceusage.services.list", "see which APIs are enabled", _USAGE),
+    Permission(ENABLE, "enable the APIs that are not", "roles/serviceusage.serviceUsageAdmin"),
+    Permission("resourcemanager.projects.getIamPolicy", "read the project's grants", _IAM),
+    Permission("resourcemanager.projects.setIamPolicy", "grant the service account its roles", _IAM),
+    Permission("iam.serviceAccounts.create", "make the service account", _ACCOUNTS, _makes_account),
+    Permission("iam.serviceAccounts.get", "look up the service account", _ACCOUNTS, _makes_account),
+    # An existing account may be granted on itself: `service_account` asks it.
+    Permission(ACT_AS.name, ACT_AS.why, ACT_AS.role, _makes_account),
+    # What is done to a new bucket is not asked: owners and editors of a project have those rights on the bucket alone.
+    Permission("storage.buckets.create", "make the bucket", _STORAGE, _makes_bucket),
+    Permission("aiplatform.models.upload", "upload the model", _VERTEX),
+    Permission("aiplatform.models.get", "look up the model", _VERTEX),
+    Permission("aiplatform.models.delete", "delete the model that a changed one replaces", _VERTEX),
+    Permission("aiplatform.endpoints.create", "make the endpoint", _VERTEX),
+    Permission("aiplatform.endpoints.get", "look up the endpoint", _VERTEX),
+    Permission("aiplatform.endpoints.update", "move traffic between deployments", _VERTEX),
+    Permission("aiplatform.endpoints.deploy", "deploy the model", _VERTEX),
+    Permission("aiplatform.endpoints.undeploy", "undeploy what a rolling change replaces", _VERTEX),
+)
+"""What `pulumi up` does in the project."""
+
+ON_BUCKET: Final = (
+    Permission("storage.buckets.getIamPolicy", "read the bucket's grants", _STORAGE),
+    Permission("storage.buckets.setIamPolicy", "let the service account read the bucket", _STORAGE),
+)
+"""What `pulumi up` does to a bucket that it has not made: the stack's own, and that of the weights."""
+
+
+async def permissions(subject: Subject, net: Net) -> Sequence[Finding]:
+    """The caller holds what the plan needs on the project and on the buckets that exist."""
+    return await asyncio.gather(
+        _project(subject, net), *(_bucket(subject, net, name) for name in _buckets(subject))
+    )
+
+
+def needed(subject: Subject, *, enables: bool) -> tuple[Permission, ...]:
+    """What the plan needs on the project; `enables`: it has to enable an API."""
+    return tuple(each for each in ON_PROJECT if each.when(subject) and (enables or each.name != ENABLE))
+
+
+async def _project(subject: Subject, net: Net) -> Finding:
+    missing_services = await attempt(not_enabled(subject, net))
+    asked = needed(subject, enables=not isinstance(missing_services, Unread) and bool(missing_services))
+    names = [each.name for each in asked]
+    url = f"{subject.hosts.resource_manager}/projects/{subject.project}:testIamPermissions"
+    by_hand = curl(subject, url, ask=names)
+    try:
+        held = texts(body(await net.post(url, json={"permissions": names})), "permissions")
+    except Unread as reason:
+        evidence = f"Your permissions in project {subject.project} cannot be read: {reason}."
+        return Finding(check=_PROJECT, status=Status.SKIP, evidence=evidence, by_hand=by_hand)
+    missing = [each for each in asked if each.name not in held]
+    place = f"project {subject.project}"
+    if not missing:
+        evidence = f"You have all {len(asked)} permissions that the plan needs in {place}."
+        return Finding(check=_PROJECT, status=Status.PASS, evidence=evidence, by_hand=by_hand)
+    if len(missing) == len(asked):
+        evidence = f"You have none of the {len(asked)} permissions that the plan needs in {place}; is it the right one?"
+    else:
+        evidence = _lacks(missing, len(asked), place)
+    return Finding(
+        check=_PROJECT,
+        status=Status.FAIL,
+        evidence=evidence,
+        remedy=_grants(missing, f"gcloud projects add-iam-policy-binding {subject.project}"),
+        by_hand=by_hand,
+    )
+
+
+def _buckets(subject: Subject) -> tuple[str, ...]:
+    weights = (subject.plan.weights_uri or "").removeprefix("gs://").partition("/")[0]
+    return tuple(dict.fromkeys(name for name in (subject.bucket, weights) if name))
+
+
+def needed_on_bucket(subject: Subject, name: str) -> tuple[Permission, ...]:
+    """What the plan needs on a bucket that exists."""
+    look = Permission("storage.buckets.get", "look up the bucket", _STORAGE)
+    return (look, *ON_BUCKET) if name == subject.bucket else ON_BUCKET
+
+
+async def _bucket(subject: Subject, net: Net, name: str) -> Finding:
+    asked = needed_on_bucket(subject, name)
+    check = _BUCKET if name == subject.bucket else "weights-bucket-permissions"
+    url = f"{subject.hosts.storage}/b/{quote(name, safe='')}/iam/testPermissions"
+    names = [each.name for each in asked]
+    by_hand = curl(subject, f"{url}?{'&'.join(f'permissions={each}' for each in names)}")
+    try:
+        answer = await net.get(url, params={"permissions": names})
+        if not answer.ok:
+            raise Unread(refusal(answer))
+        held = texts(body(answer), "permissions")
+    except Unread as reason:
+        evidence = f"Your permissions on bucket gs://{name} cannot be read: {reason}."
+        return Finding(check=check, status=Status.SKIP, evidence=evidence, by_hand=by_hand)
+    missing = [each for each in asked if each.name not in held]
+    place = f"bucket gs://{name}"
+    if not missing:
+        evidence = f"You have all {len(asked)} permissions that the plan needs on {place}."
+        return Finding(check=check, status=Status.PASS, evidence=evidence, by_hand=by_hand)
+    return Finding(
+        check=check,
+        status=Status.FAIL,
+        evidence=_lacks(missing, len(asked), place),
+        remedy=_grants(missing, f"gcloud storage buckets add-iam-policy-binding gs://{name}"),
+        by_hand=by_hand,
+    )
+
+
+def _lacks(missing: Sequence[Permission], asked: int, place: str) -> str:
+    named = ", ".join(f"{each.name} (to {each.why})" for each in missing)
+    return f"You lack {len(missing)} of {asked} permissions that the plan needs on {place}: {named}."
+
+
+def _grants(missing: Iterable[Permission], command: str) -> str:
+    """The lines that grant the roles, one a role."""
+    roles = dict.fromkeys(each.role for each in missing)
+    return "Have granted: " + "; ".join(f"{command} --member={_MEMBER} --role={role}" for role in roles)

@@ -1,0 +1,334 @@
+"""Serving quota: whether the GPUs and vCPUs of the plan fit into what the project may use and does not use yet.
+
+Quota is charged for the largest number of replicas by one page of Google's documentation, for those that run by
+another. So only the smallest number is a conclusive no, and what is in use is a range where replicas may scale.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from infra.preflight.finding import Finding, Status
+from infra.preflight.google.answers import attempt
+from infra.preflight.google.limits import SERVICE, Limit, read_limit
+from infra.preflight.google.usage import Deployed, Taken, Usage, read_usage
+from infra.preflight.net import Net, Unread
+from infra.preflight.subject import Subject
+from infra.provider.content import derived_model_id
+from infra.recipes import ContainerSpec, QuotaRef, catalog
+from infra.recipes.catalog import CPU
+
+__all__ = ["container_inputs", "quota"]
+
+_SURGE: Final = "quota-surge"
+_REGIONS_NAMED: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """What the plan takes from one quota.
+
+    Attributes:
+        check: Id of the finding about it.
+        what: What is counted, as in "2 spot NVIDIA_L4".
+        ref: The quota; None where nobody knows its id.
+        units: Of one replica.
+        replicas: The smallest and the largest number.
+    """
+
+    check: str
+    what: str
+    ref: QuotaRef | None
+    units: int
+    replicas: tuple[int, int]
+
+    @property
+    def least(self) -> int:
+        """Units of the smallest number of replicas."""
+        return self.units * self.replicas[0]
+
+    @property
+    def most(self) -> int:
+        """Units of the largest number of replicas."""
+        return self.units * self.replicas[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """One quota, with all that could be read of it.
+
+    Attributes:
+        subject: Whose.
+        need: What the plan takes.
+        ref: The quota.
+        limit: What is allowed, or why that is not known.
+        taken: What is in use, or why that is not known.
+        kept: Units that this stack has already, where it is deployed as planned; else 0.
+        doubt: Why it is not known what this stack has deployed; empty where it is.
+    """
+
+    subject: Subject
+    need: Need
+    ref: QuotaRef
+    limit: Limit | Unread
+    taken: Taken | Unread
+    kept: int
+    doubt: str
+
+    def judged(self, elsewhere: Sequence[str]) -> Finding:
+        """The finding about replicas; `elsewhere` are regions whose limits hold the plan."""
+        need, limit, taken = self.need, self.limit, self.taken
+        if isinstance(limit, Unread):
+            return self._finding(Status.SKIP, f"The limit cannot be read: {limit}.{self._documented()}")
+        takes = f"{_count(need.replicas)} take{_s(need.replicas[1])} {_span(need.least, need.most)}"
+        if limit.amount is None:
+            evidence = f"{limit.source} has no limit for {need.what} in {self.subject.region}; {takes}."
+            return self._finding(Status.PASS, evidence)
+        facts = f"{limit.amount} {need.what} are allowed in {self.subject.region} ({limit.source})"
+        if limit.amount < need.least > self.kept:
+            return self._finding(Status.FAIL, f"{facts}; {takes}.", self._more(need.least, elsewhere))
+        if isinstance(taken, Unread):
+            return self._finding(Status.SKIP, f"{facts}, but what is in use cannot be read: {taken}.")
+        facts += f", {self._in_use(taken)}"
+        if need.most <= self.kept:
+            return self._finding(Status.PASS, f"{facts}; it is deployed as planned: {takes}.")
+        left = (max(limit.amount - taken.others_high, 0), max(limit.amount - taken.others_low, 0))
+        facts += f"; {takes} of the {_span(*left)} that are left for this stack"
+        if left[1] < need.least > self.kept:
+            return self._finding(
+                Status.FAIL, f"{facts}.", self._more(taken.others_high + need.least, elsewhere)
+            )
+        if left[0] < need.most:
+            return self._finding(
+                Status.WARN,
+                f"{facts}: {_reach(left[0] // need.units)}.",
+                f"{self.ask(taken.others_high + need.most)}; or lower replicas.max_replica_count",
+            )
+        return self._finding(Status.PASS, f"{facts}.")
+
+    def surge(self) -> tuple[str, str]:
+        """What a rolling change takes and what is left for it; and, where that is too little, what to do.
+
+        Both are empty where nothing limits it or not enough is known.
+        """
+        need, limit, taken = self.need, self.limit, self.taken
+        if isinstance(limit, Unread) or isinstance(taken, Unread) or limit.amount is None:
+            return "", ""
+        running = taken.own_high or need.most
+        left = max(limit.amount - taken.others_high - running, 0)
+        facts = f"{_span(need.least, need.most)} more {need.what} ({left} left)"
+        return facts, "" if need.most <= left else self.ask(taken.others_high + running + need.most)
+
+    def ask(self, amount: int) -> str:
+        """How to ask Google for a limit."""
+        project, region = self.subject.project, self.subject.region
+        return (
+            f"ask for {amount}: gcloud beta quotas preferences create --service={SERVICE} --project={project} "
+            f"--quota-id={self.ref.quota_id} --dimensions=region={region} --preferred-value={amount} "
+            "--email=YOU@EXAMPLE.COM, or in the console: "
+            f"https://console.cloud.google.com/iam-admin/quotas?service={SERVICE}&project={project}"
+        )
+
+    def _more(self, amount: int, elsewhere: Sequence[str]) -> str:
+        where = f"; or serve where the limits are high enough: {', '.join(elsewhere)}" if elsewhere else ""
+        return f"{self.ask(amount)}{where}"
+
+    def _in_use(self, taken: Taken) -> str:
+        text = f"{_span(taken.low, taken.high)} in use ({taken.source})"
+        if self.doubt and taken.high:
+            return f"{text}, and how much of that by this stack cannot be read: {self.doubt}"
+        return (
+            f"{text}, {_span(taken.own_low, taken.own_high)} of that by this stack"
+            if taken.own_high
+            else text
+        )
+
+    def _documented(self) -> str:
+        region = self.subject.region
+        default = catalog().quota_default(self.ref.quota_id, region)
+        if default is None:
+            return ""
+        return f" Google documents {default} {self.need.what} as the default in {region}; projects often have less."
+
+    def _finding(self, status: Status, evidence: str, remedy: str = "") -> Finding:
+        by_hand = (
+            f"gcloud beta quotas info describe {self.ref.quota_id} --service={SERVICE} "
+            f"--project={self.subject.project} --format='json(dimensionsInfos)'"
+        )
+        return Finding(
+            check=self.need.check, status=status, evidence=evidence, remedy=_sentence(remedy), by_hand=by_hand
+        )
+
+
+async def quota(subject: Subject, net: Net) -> Sequence[Finding]:
+    """What is allowed, less what others use, holds the smallest number of replicas, the largest, a rolling change."""
+    needs = _needs(subject)
+    usage, limits = await asyncio.gather(
+        read_usage(subject, net), asyncio.gather(*(_limit(subject, net, need) for need in needs))
+    )
+    own = _as_planned(subject, usage.own)
+    rooms = [
+        _room(subject, need, need.ref, limit, usage, own)
+        for need, limit in zip(needs, limits, strict=True)
+        if need.ref is not None
+    ]
+    elsewhere = _elsewhere(subject, rooms)
+    findings = [
+        Finding(
+            check=need.check,
+            status=Status.SKIP,
+            evidence=f"Nobody has published which quota {need.what} are taken from.",
+        )
+        for need in needs
+        if need.ref is None
+    ]
+    findings += [room.judged(elsewhere) for room in rooms]
+    if not any(finding.status is Status.FAIL for finding in findings):
+        findings += _surge(rooms, usage, own)
+    return findings
+
+
+def container_inputs(spec: ContainerSpec) -> dict[str, Any]:
+    """A container specification as the resource of an uploaded model takes it; its id is derived from that."""
+    return {
+        "imageUri": spec.image_uri,
+        "command": list(spec.command),
+        "args": list(spec.args),
+        "env": dict(spec.env),
+        "ports": list(spec.ports),
+        "predictRoute": spec.predict_route,
+        "healthRoute": spec.health_route,
+        "sharedMemorySizeMb": spec.shared_memory_size_mb,
+        "deploymentTimeoutSeconds": spec.deployment_timeout_seconds,
+    }
+
+
+def _needs(subject: Subject) -> tuple[Need, ...]:
+    hardware, replicas = subject.plan.hardware, subject.plan.replicas
+    spot = "spot " if hardware.spot else ""
+    return tuple(
+        Need(
+            check=check,
+            what=f"{spot}{what}",
+            ref=catalog().quota(kind, hardware.spot),
+            units=units,
+            replicas=(replicas.min_replica_count, replicas.max_replica_count),
+        )
+        for check, kind, what, units in (
+            ("quota-gpu", hardware.accelerator_type, hardware.accelerator_type, hardware.accelerator_count),
+            ("quota-vcpu", CPU, "vCPUs", subject.plan.machine.vcpus),
+        )
+    )
+
+
+async def _limit(subject: Subject, net: Net, need: Need) -> Limit | Unread:
+    if need.ref is None:
+        return Unread("its id is not known")
+    return await attempt(read_limit(subject, net, need.ref))
+
+
+def _room(
+    subject: Subject, need: Need, ref: QuotaRef, limit: Limit | Unread, usage: Usage, own: Deployed | None
+) -> Room:
+    taken: Taken | Unread
+    try:
+        taken = usage.taken(ref.quota_id, ref.metric if isinstance(limit, Unread) else limit.metric)
+    except Unread as reason:
+        taken = reason
+    return Room(
+        subject=subject,
+        need=need,
+        ref=ref,
+        limit=limit,
+        taken=taken,
+        kept=own.takes(ref.quota_id)[1] if own else 0,
+        doubt=str(usage.deployed) if isinstance(usage.deployed, Unread) else "",
+    )
+
+
+def _as_planned(subject: Subject, own: Iterable[Deployed]) -> Deployed | None:
+    """What this stack has deployed and the plan leaves as it is, apart from the number of replicas."""
+    plan, hardware = subject.plan, subject.plan.hardware
+    machine = (hardware.machine_type, hardware.accelerator_type, hardware.accelerator_count)
+    model = derived_model_id(
+        subject.pulumi_project,
+        subject.stack,
+        plan.name,
+        {"containerSpec": container_inputs(plan.container), "hfToken": subject.hf_token},
+    )
+    for each in own:
+        same_account = subject.service_account in (None, each.service_account)
+        same_model = each.model.rpartition("/")[2].partition("@")[0] == model
+        if same_model and same_account and (each.machine, each.spot) == (machine, hardware.spot):
+            return each
+    return None
+
+
+def _elsewhere(subject: Subject, rooms: Sequence[Room]) -> tuple[str, ...]:
+    """Other regions that serve the accelerator and whose limits hold the smallest number of replicas."""
+    found = []
+    for region in catalog().regions_with(subject.plan.hardware.accelerator_type):
+        known = [
+            (room.limit.elsewhere.get(region, 0), room) for room in rooms if isinstance(room.limit, Limit)
+        ]
+        if (
+            region != subject.region
+            and len(known) == len(rooms)
+            and all(amount is None or amount >= room.need.least for amount, room in known)
+        ):
+            found.append(region)
+    return tuple(found[:_REGIONS_NAMED])
+
+
+def _surge(rooms: Sequence[Room], usage: Usage, own: Deployed | None) -> list[Finding]:
+    """Whether a change of the model can roll: new replicas beside the old ones until they serve."""
+    parts = [part for part in (room.surge() for room in rooms) if part[0]]
+    if not parts:
+        return []
+    facts = " and ".join(fact for fact, _ in parts)
+    asks = [ask for _, ask in parts if ask]
+    subject = rooms[0].subject
+    by_hand = f"gcloud ai endpoints list --region={subject.region} --project={subject.project}"
+
+    def finding(status: Status, evidence: str, remedy: str = "") -> list[Finding]:
+        return [
+            Finding(check=_SURGE, status=status, evidence=evidence, remedy=_sentence(remedy), by_hand=by_hand)
+        ]
+
+    if own is not None:
+        return finding(
+            Status.PASS,
+            f"Nothing rolls: deployed model {own.id} is as planned. A change of the model would take {facts}.",
+        )
+    takes = f"A change of the model runs new replicas beside the old ones until they serve: {facts}"
+    if not asks:
+        return finding(Status.PASS, f"{takes}.")
+    if isinstance(usage.deployed, Unread):
+        return finding(
+            Status.SKIP, f"{takes}, but what this stack has deployed cannot be read: {usage.deployed}."
+        )
+    again = "or take the old deployment away first, with a gap: pulumi destroy, then pulumi up"
+    return finding(Status.WARN, f"{takes}; that is too little.", "; ".join([*asks, again]))
+
+
+def _span(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _count(replicas: tuple[int, int]) -> str:
+    return f"{_span(*replicas)} replica{'' if replicas[1] == 1 else 's'}"
+
+
+def _s(count: int) -> str:
+    return "s" if count == 1 else ""
+
+
+def _reach(replicas: int) -> str:
+    return "perhaps not even one" if replicas == 0 else f"enough for {_count((replicas, replicas))}"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
