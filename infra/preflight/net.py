@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import time
+import warnings
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -324,6 +325,9 @@ def _is_google(url: str, bases: Collection[str]) -> bool:
 
 def _default_headers(login: Login, project: str) -> Mapping[str, str]:
     """Headers from the default credentials or a key, impersonating where that is asked for. Blocks."""
+    # As in `infra.provider.connect`: nobody who runs a preview can act on what Google's libraries warn of.
+    for category in (FutureWarning, DeprecationWarning):
+        warnings.filterwarnings("ignore", category=category, module=r"google\b.*")
     import google.auth
     from google.auth import impersonated_credentials
     from google.auth.transport.requests import Request

@@ -218,7 +218,8 @@ async def budget(subject: Subject, net: Net) -> Sequence[Finding]:
         ]
     if total > limit:
         evidence = f"{what}, over the budget of {limit:.2f}."
-        return [_finding("budget", Status.FAIL, evidence, f"pulumi config set {key} {total:.2f}", by_hand)]
+        enough = math.ceil(round(total * 100, 6)) / 100
+        return [_finding("budget", Status.FAIL, evidence, f"pulumi config set {key} {enough:.2f}", by_hand)]
     return [_pass("budget", f"{what}, of a budget of {limit:.2f}.", by_hand)]
 
 

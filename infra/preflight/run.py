@@ -9,10 +9,9 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, Final
 
+from infra.preflight import huggingface, image, pure, weights
 from infra.preflight.finding import Finding, Status
 from infra.preflight.net import Net, Unread
 from infra.preflight.subject import Subject
@@ -29,20 +28,18 @@ _GRACE_S: Final = 0.4
 _log = logging.getLogger(__name__)
 
 
-def _all_checks() -> tuple[Check, ...]:
-    # Guarded only until every module exists.
-    found: list[Check] = []
-    for name in ("pure", "google", "huggingface", "weights", "image"):
-        module = f"infra.preflight.{name}"
-        if find_spec(module) is not None:
-            try:
-                found += getattr(import_module(module), "CHECKS", ())
-            except ImportError:
-                continue
-    return tuple(found)
+try:  # until the package is whole
+    from infra.preflight.google import CHECKS as GOOGLE
+except ImportError:
+    GOOGLE = ()
 
-
-CHECKS: Final[tuple[Check, ...]] = _all_checks()
+CHECKS: Final[tuple[Check, ...]] = (
+    *pure.CHECKS,
+    *GOOGLE,
+    *huggingface.CHECKS,
+    *weights.CHECKS,
+    *image.CHECKS,
+)
 """Every check, in the order in which the findings are shown."""
 
 
