@@ -44,11 +44,12 @@ def offline(engine: Engine, project: Path, pulumi_home: Path, nowhere: LocalClou
 
 
 def environment(name: str, engine: Engine, project: Path, home: Path, cloud: LocalCloud) -> EngineStack:
-    """A shipped environment with the two things that its user still has to set."""
+    """A shipped environment with what its user still has to set."""
     shutil.copy2(ROOT / f"Pulumi.{name}.yaml", project)
     stack = EngineStack(engine, project, home, cloud, name)
     if name != "local":
         stack("config", "set", "gcp:project", "my-project")
+    if name == "dev":  # prod has a model that is not gated: a token would be refused there
         stack("config", "set", "--secret", "vertex-vllm:hfToken", TOKEN)
     return stack
 
@@ -183,12 +184,14 @@ def test_missing_owner_is_refused_by_policy(offline: EngineStack) -> None:
 def test_policies_take_a_configuration(offline: EngineStack, tmp_path: Path) -> None:
     config = tmp_path / "strict.json"
     strict = {
-        "dedicated-endpoint": {"stacks": ["local"]},
+        "dedicated-endpoint": {"environments": {"local": "prod"}},
         "allowed-accelerators": {"accelerators": ["NVIDIA_H100_80GB"]},
     }
     config.write_text(json.dumps(strict))
     run = offline.preview("--policy-pack", "policies", "--policy-pack-config", str(config), ok=False)
-    assert run.has("stack local needs a dedicated endpoint", "NVIDIA_L4 is not an allowed accelerator")
+    assert run.has(
+        "stack local needs a dedicated or a private endpoint", "NVIDIA_L4 is not an allowed accelerator"
+    )
 
 
 def test_existing_bucket_is_looked_up_before_anything_is_registered(stack: EngineStack) -> None:
