@@ -11,11 +11,16 @@ import typer
 from infra.cli.common import BAD_INPUT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from infra.cards import ModelCard
     from infra.cards.writing import Draft
 
 __all__ = ["UNREACHABLE", "add"]
 
 UNREACHABLE: Final = 3
+# Of the catalogue's 453 cards one has fewer than this share of what its shapes make: experts of a latent width.
+_FEW: Final = 2 / 3
 
 _MODELS: Final = Path(__file__).resolve().parent.parent / "catalog" / "models"
 
@@ -142,13 +147,25 @@ def _report(made: Draft, *, wrote: bool) -> None:
         f"  {arch.max_position_embeddings} positions; {'gated' if made.card.gated else 'not gated'}; "
         f"chat template: {'yes' if made.card.chat_template else 'no'}"
     )
-    for note in made.notes:
+    for note in (*made.notes, *_too_few(made.card)):
         _say(f"  note: {note}")
     for missing in made.unknown:
         _say(f"  not known: {missing}")
     if wrote:
         _say(
             "Read it, then: .venv/bin/python -m infra.recipes.schema (editors offer the new id), make test-fast"
+        )
+
+
+def _too_few(card: ModelCard) -> Iterator[str]:
+    """Say so where the files hold far fewer parameters than the shapes make, as when one of several is missing."""
+    from infra.fit.weights import counted_parameters
+
+    shapes, found = counted_parameters(card.architecture), card.weights.parameters
+    if found is not None and card.weights.quantization is None and found < _FEW * shapes:
+        yield (
+            f"the safetensors files hold {found:,} parameters, the shapes of config.json make {shapes:,.0f}: is a file"
+            " missing?"
         )
 
 

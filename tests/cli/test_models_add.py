@@ -435,6 +435,20 @@ def test_one_shard_missing_is_not_a_smaller_model(catalogue: Path, tmp_path: Pat
     assert written(catalogue).weights.parameters is None
 
 
+def test_one_shard_alone_is_noticed_by_its_parameters(catalogue: Path, tmp_path: Path) -> None:
+    few = {name: data for name, data in FILES.items() if "00002-of" not in name and "index" not in name}
+    result = run(NAME, "--from", str(folder(tmp_path, few)))
+    assert (
+        "note: the safetensors files hold 64,000 parameters, the shapes of config.json make" in result.stderr
+    )
+
+
+def test_no_whole_checkpoint_of_the_catalogue_seems_to_lack_a_file() -> None:
+    books = catalog()
+    noticed = [name for name in books.models() if list(models_add._too_few(books.model(name)))]
+    assert noticed == ["nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-BF16"]  # its experts are of a latent width
+
+
 def test_no_weights_at_all(catalogue: Path, tmp_path: Path) -> None:
     content = {"config.json": FILES["config.json"], "README.md": FILES["README.md"]}
     result = run(NAME, "--from", str(folder(tmp_path, content)))
