@@ -19,6 +19,7 @@ from infra.cards import ModelCard
 from infra.cards.writing import to_yaml
 from infra.cli import models_add, repository
 from infra.cli.app import app
+from infra.recipes import catalog
 from tests.hub import COMMIT, Answer, Hub, safetensors, serving
 
 ROOT = Path(__file__).resolve().parents[2]
