@@ -20,6 +20,7 @@ from infra.preflight.subject import Subject
 from infra.provider.content import derived_model_id
 from infra.recipes import ContainerSpec, QuotaRef, catalog
 from infra.recipes.catalog import CPU
+from infra.recipes.regions import elsewhere
 
 __all__ = ["container_inputs", "quota"]
 
@@ -78,8 +79,8 @@ class Room:
     kept: int
     doubt: str
 
-    def judged(self, elsewhere: Sequence[str]) -> Finding:
-        """The finding about replicas; `elsewhere` are regions whose limits hold the plan."""
+    def judged(self, regions: Sequence[str]) -> Finding:
+        """The finding about replicas; `regions` are others whose limits hold the plan."""
         need, limit, taken = self.need, self.limit, self.taken
         if isinstance(limit, Unread):
             return self._finding(Status.SKIP, f"The limit cannot be read: {limit}.{self._documented()}")
@@ -89,7 +90,7 @@ class Room:
             return self._finding(Status.PASS, evidence)
         facts = f"{limit.amount} {need.what} are allowed in {self.subject.region} ({limit.source})"
         if limit.amount < need.least > self.kept:
-            return self._finding(Status.FAIL, f"{facts}; {takes}.", self._more(need.least, elsewhere))
+            return self._finding(Status.FAIL, f"{facts}; {takes}.", self._more(need.least, regions))
         if isinstance(taken, Unread):
             return self._finding(Status.SKIP, f"{facts}, but what is in use cannot be read: {taken}.")
         facts += f", {self._in_use(taken)}"
@@ -99,7 +100,7 @@ class Room:
         facts += f"; {takes} of the {_span(*left)} that are left for this stack"
         if left[1] < need.least > self.kept:
             return self._finding(
-                Status.FAIL, f"{facts}.", self._more(taken.others_high + need.least, elsewhere)
+                Status.FAIL, f"{facts}.", self._more(taken.others_high + need.least, regions)
             )
         if left[0] < need.most:
             return self._finding(
@@ -132,8 +133,8 @@ class Room:
             f"https://console.cloud.google.com/iam-admin/quotas?service={SERVICE}&project={project}"
         )
 
-    def _more(self, amount: int, elsewhere: Sequence[str]) -> str:
-        where = f"; or serve where the limits are high enough: {', '.join(elsewhere)}" if elsewhere else ""
+    def _more(self, amount: int, regions: Sequence[str]) -> str:
+        where = f"; or serve where the limits are high enough: {', '.join(regions)}" if regions else ""
         return f"{self.ask(amount)}{where}"
 
     def _in_use(self, taken: Taken) -> str:
@@ -175,7 +176,7 @@ async def quota(subject: Subject, net: Net) -> Sequence[Finding]:
         for need, limit in zip(needs, limits, strict=True)
         if need.ref is not None
     ]
-    elsewhere = _elsewhere(subject, rooms)
+    regions = _elsewhere(subject, rooms)
     findings = [
         Finding(
             check=need.check,
@@ -185,7 +186,7 @@ async def quota(subject: Subject, net: Net) -> Sequence[Finding]:
         for need in needs
         if need.ref is None
     ]
-    findings += [room.judged(elsewhere) for room in rooms]
+    findings += [room.judged(regions) for room in rooms]
     if not any(finding.status is Status.FAIL for finding in findings):
         findings += _surge(rooms, usage, own)
     return findings
@@ -268,19 +269,20 @@ def _as_planned(subject: Subject, own: Iterable[Deployed]) -> Deployed | None:
 
 
 def _elsewhere(subject: Subject, rooms: Sequence[Room]) -> tuple[str, ...]:
-    """Other regions that serve the accelerator and whose limits hold the smallest number of replicas."""
-    found = []
-    for region in catalog().regions_with(subject.plan.hardware.accelerator_type):
-        known = [
-            (room.limit.elsewhere.get(region, 0), room) for room in rooms if isinstance(room.limit, Limit)
-        ]
-        if (
-            region != subject.region
-            and len(known) == len(rooms)
-            and all(amount is None or amount >= room.need.least for amount, room in known)
-        ):
-            found.append(region)
+    """The nearest other regions whose limits hold the smallest number of replicas."""
+    known = [(room.need.least, room.limit.elsewhere) for room in rooms if isinstance(room.limit, Limit)]
+    if len(known) < len(rooms):
+        return ()
+    found = [
+        each.region
+        for each in elsewhere(subject.plan.hardware, subject.region)
+        if all(_holds(limits.get(each.region, 0), least) for least, limits in known)
+    ]
     return tuple(found[:_REGIONS_NAMED])
+
+
+def _holds(limit: int | None, least: int) -> bool:
+    return limit is None or limit >= least
 
 
 def _surge(rooms: Sequence[Room], usage: Usage, own: Deployed | None) -> list[Finding]:
