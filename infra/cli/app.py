@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from infra.cli import explain, fit, models_add, models_list, preflight
+from infra.cli import explain, fit, models_add, models_list, preflight, report
 
 __all__ = ["app"]
 
@@ -18,6 +18,7 @@ app = typer.Typer(
 app.command("explain")(explain.explain)
 app.command("fit")(fit.fit)
 app.command("preflight")(preflight.preflight)
+app.command("report")(report.report)
 
 models = typer.Typer()
 app.add_typer(models, name="models")

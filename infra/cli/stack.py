@@ -10,7 +10,7 @@ from infra.recipes import ServingPlan, StackError, StackFile, catalog, load_stac
 from infra.recipes.errors import DoesNotFit, SettingsError, show_file
 from infra.recipes.yamlfile import parse_yaml, read_text
 
-__all__ = ["planned"]
+__all__ = ["plan_of", "planned"]
 
 DEFAULT_REGION: Final = "us-central1"
 
@@ -26,16 +26,25 @@ def planned(
         The plan, also where a preview would refuse it for its memory only; then with the refusal.
     """
     try:
-        stack = load_stack_file(file)
         if region is None and stack_config is not None:
             region = _region_of(stack_config)
-        region = region or _some_region(stack)
-        try:
-            return plan(stack.model_copy(update={"fit": "refuse"}), region=region, source=str(file)), None
-        except DoesNotFit as refusal:
-            return plan(stack.model_copy(update={"fit": "warn"}), region=region, source=str(file)), refusal
+        return plan_of(file, region=region)
     except StackError as error:
         fail(error)
+
+
+def plan_of(file: Path, *, region: str | None = None) -> tuple[ServingPlan, DoesNotFit | None]:
+    """What :func:`planned` does, for one who goes on without a plan.
+
+    Raises:
+        StackError: there is none.
+    """
+    stack = load_stack_file(file)
+    region = region or _some_region(stack)
+    try:
+        return plan(stack.model_copy(update={"fit": "refuse"}), region=region, source=str(file)), None
+    except DoesNotFit as refusal:
+        return plan(stack.model_copy(update={"fit": "warn"}), region=region, source=str(file)), refusal
 
 
 def _region_of(stack_config: Path) -> str:
