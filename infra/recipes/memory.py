@@ -39,7 +39,7 @@ _WORDS: Final = {
 }
 _STAGES: Final = {
     "load": "loading the weights",
-    "layers": "the start-up run's layers",
+    "layers": "the widest layer of the start-up run",
     "sampler": "the start-up run's sampler",
     "graphs": "the capture of CUDA graphs",
     "sampler warm-up": "the sampler's warm-up after the cache is allocated",
@@ -247,7 +247,7 @@ def check_memory(report: Report, checked: Checked, *, folder: Path) -> Fit | Non
         text = f"{card.id} does not start on {gpus} with vLLM {fit.version}: {_reason(fit)}."
         changes = tuple(_changes(report, checked, fit, folder))
         remedy = "; or ".join(changes) or "another model, or hardware that the catalogue does not have"
-        if stack.fit == "warn" or _as_published(stack, card):
+        if stack.fit == "warn" or _as_published(stack, checked.split):
             report.warn(f"{key}: {text} These would do: {remedy}.")
         else:
             report.refuse(DoesNotFit, key, value, text, remedy=remedy)
@@ -259,18 +259,20 @@ def check_memory(report: Report, checked: Checked, *, folder: Path) -> Fit | Non
     return fit
 
 
-def _as_published(stack: StackFile, card: ModelCard) -> bool:
-    """Whether the stack is a published recipe to the letter: what ran is not refused for a prediction."""
+def _as_published(stack: StackFile, split: Split) -> bool:
+    """Whether a stack is a published recipe, in all that memory hangs on: what ran is not refused for a prediction."""
     hardware = stack.hardware
+    card = catalog().model(stack.model)
     recipe = card.recipe_for(hardware.machine_type, hardware.accelerator_type, hardware.accelerator_count)
-    if recipe is None or recipe.image_uri != stack.container.image_uri:
+    if recipe is None or recipe.image_uri is None or recipe.image_uri != stack.container.image_uri:
         return False
-    options = stack.vllm.model_dump()
-    return all(options.get(key) == _plain(value) for key, value in recipe.vllm.items())
-
-
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    plain = {"model": stack.model, "hardware": hardware.model_dump()}
+    given = with_defaults(plain, file="", lines={}).raw.get("vllm", {})
+    published = VllmOptions.model_validate(given)
+    sizes = (stack.vllm.tensor_parallel_size, stack.vllm.pipeline_parallel_size)
+    return sizes == (published.tensor_parallel_size, published.pipeline_parallel_size) and (
+        fit_options(stack.vllm, split) == fit_options(published, split)
+    )
 
 
 def _line(fit: Fit, stack: StackFile) -> tuple[str, object]:

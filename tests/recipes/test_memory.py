@@ -127,6 +127,14 @@ def test_a_published_recipe_to_the_letter_is_not_refused() -> None:
                 continue  # a choice that the file must make, such as the chat template
 
 
+def test_a_published_recipe_with_an_argument_more_is_refused_as_any_other() -> None:
+    """The recipe names no ``--max-num-batched-tokens``: what it does to memory was never published."""
+    plain = {"model": LLAMA_8B, "hardware": {"machine_type": "g2-standard-12"}}
+    assert planned(plain).warnings == ()
+    error = refused({**plain, "vllm": {"extra_args": ["--max-num-batched-tokens=200000"]}})
+    assert "the widest layer of the start-up run needs" in error.problem
+
+
 def test_a_narrow_margin_is_a_warning() -> None:
     for share in range(740, 900, 2):
         document = {
