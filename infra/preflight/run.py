@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-from infra.preflight import huggingface, image, pure, weights
+from infra.preflight import google, huggingface, image, pure, weights
 from infra.preflight.finding import Finding, Status
 from infra.preflight.net import Net, Unread
 from infra.preflight.subject import Subject
@@ -28,14 +28,9 @@ _GRACE_S: Final = 0.4
 _log = logging.getLogger(__name__)
 
 
-try:  # until the package is whole
-    from infra.preflight.google import CHECKS as GOOGLE
-except ImportError:
-    GOOGLE = ()
-
 CHECKS: Final[tuple[Check, ...]] = (
     *pure.CHECKS,
-    *GOOGLE,
+    *google.CHECKS,
     *huggingface.CHECKS,
     *weights.CHECKS,
     *image.CHECKS,
