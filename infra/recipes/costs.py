@@ -90,40 +90,44 @@ class Costs:
     def as_dict(self) -> dict[str, Any]:
         """The costs as a stack exports them: plain numbers and ``unknown``, which a preview shows line by line."""
         price = {"date": self.date or UNKNOWN, "source": self.source, "derivation": self.derivation}
-        found: dict[str, Any] = {
+        replica = {
+            **_amounts(self.replica),
+            "on_demand_usd_per_hour": _rounded(self.on_demand, 6),
+            "spot_usd_per_hour": _rounded(self.spot_price, 6),
+        }
+        if self.fee is not None:
+            replica["management_fee_usd_per_hour"] = _rounded(self.fee, 6)
+        return {
             "hardware": self.hardware,
             "capacity": self.capacity,
-            "replica": _amounts(self.replica),
+            "replica": replica,
             "idle": {"replicas": self.min_replicas, **_amounts(self.idle)},
             "at_most": {"replicas": self.max_replicas, **_amounts(self.at_most)},
-            "replica_on_demand": _amounts(self.on_demand),
-            "replica_on_spot": _amounts(self.spot_price),
             "hours_per_month": HOURS_PER_MONTH,
             "price": UNKNOWN if self.replica is None else price,
         }
-        if self.fee is not None:
-            found["management_fee"] = _amounts(self.fee)
-        return found
 
     @staticmethod
     def from_dict(found: Any) -> Costs | None:
         """The costs of a stack's output ``cost``; None where it is missing or of another shape."""
         try:
             price = found["price"] if isinstance(found["price"], Mapping) else {}
+            replica = found["replica"]
+            fee = replica.get("management_fee_usd_per_hour")
             date = str(price.get("date", ""))
             return Costs(
                 hardware=str(found["hardware"]),
                 spot=found["capacity"] == "spot",
                 min_replicas=int(found["idle"]["replicas"]),
                 max_replicas=int(found["at_most"]["replicas"]),
-                on_demand=_known(found["replica_on_demand"]["usd_per_hour"]),
-                spot_price=_known(found["replica_on_spot"]["usd_per_hour"]),
-                fee=_known(found["management_fee"]["usd_per_hour"]) if "management_fee" in found else None,
+                on_demand=_known(replica["on_demand_usd_per_hour"]),
+                spot_price=_known(replica["spot_usd_per_hour"]),
+                fee=None if fee is None else _known(fee),
                 date="" if date == UNKNOWN else date,
                 source=str(price.get("source", "")),
                 derivation=str(price.get("derivation", "")),
             )
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             return None
 
     @staticmethod

@@ -167,7 +167,12 @@ def test_facts_are_json(explained: Explanation) -> None:
     assert found["memory"]["terms"][1]["numbers"] == {"u": "131,334,144", "hid": "33,554,432"}
     assert found["largest"] == {"max_model_len": 19480, "max_num_seqs": 512}
     assert found["choices"][-1]["usd_per_hour"] is None
-    assert found["cost"]["replica"] == {"usd_per_hour": 1.15069, "usd_per_month": 840.0}
+    assert found["cost"]["replica"] == {
+        "usd_per_hour": 1.15069,
+        "usd_per_month": 840.0,
+        "on_demand_usd_per_hour": 1.15069,
+        "spot_usd_per_hour": 0.71247,
+    }
     assert found["cost"]["price"]["date"] == "2026"
 
 

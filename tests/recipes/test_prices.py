@@ -19,6 +19,7 @@ from infra.recipes.costs import (
     Costs,
     cost_outputs,
     costs_of,
+    costs_of_machines,
     monthly,
 )
 from infra.recipes.prices import Shape, price_of
@@ -160,20 +161,39 @@ def test_costs_of_a_spot_plan_hold_the_fee() -> None:
     assert costs.fee == pytest.approx(0.15 * 1.000416, abs=1e-6)
     assert costs.replica == costs.spot_price == pytest.approx(0.562408 + 0.15 * 1.000416, abs=1e-6)
     assert costs.on_demand == 1.15069
-    assert costs.as_dict()["management_fee"]["usd_per_month"] == pytest.approx(109.55, abs=0.01)
+    assert costs.as_dict()["replica"]["management_fee_usd_per_hour"] == pytest.approx(0.150062)
+
+
+@pytest.mark.parametrize("spot", [False, True])
+def test_machines_cost_what_a_plan_of_them_does(spot: bool) -> None:
+    hardware = {"machine_type": "g2-standard-12", "accelerator_type": "NVIDIA_L4", "accelerator_count": 1}
+    served = serving(hardware={**hardware, "spot": spot}, replicas={"max_replica_count": 4})
+    found = costs_of_machines(
+        machine_type="g2-standard-12",
+        accelerator_type="NVIDIA_L4",
+        accelerator_count=1,
+        region="us-central1",
+        spot=spot,
+        min_replicas=1,
+        max_replicas=4,
+    )
+    assert found == costs_of(served)
 
 
 def test_outputs_in_hours_and_months() -> None:
     found = cost_outputs(serving(replicas={"min_replica_count": 1, "max_replica_count": 3}))
     assert found["hourly_cost_usd"] == 3.4521
     cost = found["cost"]
-    assert cost["replica"] == {"usd_per_hour": 1.15069, "usd_per_month": 840.0}
+    assert cost["replica"] == {
+        "usd_per_hour": 1.15069,
+        "usd_per_month": 840.0,
+        "on_demand_usd_per_hour": 1.15069,
+        "spot_usd_per_hour": 0.71247,
+    }
     assert cost["idle"] == {"replicas": 1, "usd_per_hour": 1.15069, "usd_per_month": 840.0}
     assert cost["at_most"] == {"replicas": 3, "usd_per_hour": 3.45207, "usd_per_month": 2520.01}
-    assert cost["replica_on_spot"]["usd_per_month"] == pytest.approx(0.71247 * HOURS_PER_MONTH, abs=0.01)
-    assert cost["hours_per_month"] == 730
+    assert cost["hours_per_month"] == HOURS_PER_MONTH == 730
     assert cost["price"]["date"] == "2026"
-    assert "management_fee" not in cost
     json.dumps(found, allow_nan=False)
 
 
@@ -185,7 +205,11 @@ def test_an_unknown_price_is_unknown_everywhere(monkeypatch: pytest.MonkeyPatch)
     found = cost_outputs(unpriced)
     assert found["hourly_cost_usd"] == UNKNOWN
     unknown = {"usd_per_hour": UNKNOWN, "usd_per_month": UNKNOWN}
-    assert found["cost"]["replica"] == unknown
+    assert found["cost"]["replica"] == {
+        **unknown,
+        "on_demand_usd_per_hour": UNKNOWN,
+        "spot_usd_per_hour": UNKNOWN,
+    }
     assert found["cost"]["at_most"] == {"replicas": 3, **unknown}
     assert found["cost"]["price"] == UNKNOWN
     assert Costs.from_dict(found["cost"]) == costs
@@ -205,7 +229,7 @@ def test_every_stack_file_has_costs_that_come_back_from_its_outputs() -> None:
 
 
 @pytest.mark.parametrize(
-    "found", [None, {}, [], "x", {"hardware": "x", "price": UNKNOWN, "capacity": "spot"}]
+    "found", [None, {}, [], "x", {"hardware": "x", "price": UNKNOWN, "capacity": "spot", "replica": 3}]
 )
 def test_an_output_of_another_shape_is_none(found: Any) -> None:
     assert Costs.from_dict(found) is None
