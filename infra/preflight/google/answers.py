@@ -100,6 +100,22 @@ def texts(data: Json, key: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def held(answer: Answer, *, kind: str = "") -> frozenset[str]:
+    """The permissions of a testIamPermissions answer; an empty object is none of them.
+
+    Args:
+        answer: The answer.
+        kind: What the answer calls itself, of an API whose answers do.
+
+    Raises:
+        Unread: A refusal, or something else than such an answer.
+    """
+    data = body(answer)
+    if not data.keys() <= {"permissions", "kind"} or data.get("kind", "") != kind:
+        raise Unread("the answer is not one of testIamPermissions")
+    return texts(data, "permissions")
+
+
 def whole(value: Any) -> int:
     """An integer of JSON from protos, which writes int64 as text and leaves out 0.
 

@@ -31,7 +31,7 @@ async def bucket(subject: Subject, net: Net) -> Sequence[Finding]:
     by_hand = f"gcloud storage buckets describe gs://{name}"
     try:
         answer = await net.get(f"{subject.hosts.storage}/b/{quote(name, safe='')}")
-        if answer.status == 404:
+        if answer.gone:
             return (
                 Finding(
                     check=_PLACE,

@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import quote
 
 from infra.preflight.finding import Finding, Status
-from infra.preflight.google.answers import attempt, body, curl, refusal, texts
+from infra.preflight.google.answers import attempt, curl, held
 from infra.preflight.google.services import ENABLE, not_enabled
 from infra.preflight.net import Net, Unread
 from infra.preflight.subject import Subject
@@ -104,11 +104,11 @@ async def _project(subject: Subject, net: Net) -> Finding:
     url = f"{subject.hosts.resource_manager}/projects/{subject.project}:testIamPermissions"
     by_hand = curl(subject, url, ask=names)
     try:
-        held = texts(body(await net.post(url, json={"permissions": names})), "permissions")
+        have = held(await net.post(url, json={"permissions": names}))
     except Unread as reason:
         evidence = f"Your permissions in project {subject.project} cannot be read: {reason}."
         return Finding(check=_PROJECT, status=Status.SKIP, evidence=evidence, by_hand=by_hand)
-    missing = [each for each in asked if each.name not in held]
+    missing = [each for each in asked if each.name not in have]
     place = f"project {subject.project}"
     if not missing:
         evidence = f"You have all {len(asked)} permissions that the plan needs in {place}."
@@ -145,13 +145,11 @@ async def _bucket(subject: Subject, net: Net, name: str) -> Finding:
     by_hand = curl(subject, f"{url}?{'&'.join(f'permissions={each}' for each in names)}")
     try:
         answer = await net.get(url, params={"permissions": names})
-        if not answer.ok:
-            raise Unread(refusal(answer))
-        held = texts(body(answer), "permissions")
+        have = held(answer, kind="storage#testIamPermissionsResponse")
     except Unread as reason:
         evidence = f"Your permissions on bucket gs://{name} cannot be read: {reason}."
         return Finding(check=check, status=Status.SKIP, evidence=evidence, by_hand=by_hand)
-    missing = [each for each in asked if each.name not in held]
+    missing = [each for each in asked if each.name not in have]
     place = f"bucket gs://{name}"
     if not missing:
         evidence = f"You have all {len(asked)} permissions that the plan needs on {place}."

@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import quote
 
 from infra.preflight.finding import Finding, Status
-from infra.preflight.google.answers import attempt, body, curl, refusal, texts
+from infra.preflight.google.answers import attempt, body, curl, held
 from infra.preflight.google.permissions import ACT_AS
 from infra.preflight.net import Answer, Net, Unread
 from infra.preflight.subject import Subject
@@ -51,7 +51,7 @@ def _exists(email: str, answer: Answer | Unread) -> Finding:
 
     if isinstance(answer, Unread):
         return finding(Status.SKIP, f"Service account {email} cannot be looked up: {answer}.")
-    if answer.status == 404:
+    if answer.gone:
         evidence = f"There is no service account {email} (vertex-vllm:serviceAccount)."
         return finding(Status.FAIL, evidence, f"Name an account that exists, or {_UNSET}.")
     try:
@@ -78,12 +78,10 @@ def _act_as(subject: Subject, email: str, url: str, answer: Answer | Unread) -> 
     try:
         if isinstance(answer, Unread):
             raise answer
-        if not answer.ok:
-            raise Unread(refusal(answer))
-        held = texts(body(answer), "permissions")
+        have = held(answer)
     except Unread as reason:
         return finding(Status.SKIP, f"Whether you may deploy with {email} cannot be read: {reason}.")
-    if ACT_AS.name in held:
+    if ACT_AS.name in have:
         return finding(Status.PASS, f"You may deploy with {email} ({ACT_AS.name}).")
     return finding(
         Status.FAIL,

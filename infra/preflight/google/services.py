@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from infra.preflight.finding import Finding, Status
-from infra.preflight.google.answers import body, objects, text, texts
+from infra.preflight.google.answers import body, held, objects, text
 from infra.preflight.net import Net, Unread
 from infra.preflight.subject import Subject
 
@@ -45,14 +45,14 @@ async def services(subject: Subject, net: Net) -> Sequence[Finding]:
     enable = f"gcloud services enable {' '.join(missing)} --project={project}"
     url = f"{subject.hosts.resource_manager}/projects/{project}:testIamPermissions"
     try:
-        held = texts(body(await net.post(url, json={"permissions": [ENABLE]})), "permissions")
+        have = held(await net.post(url, json={"permissions": [ENABLE]}))
     except Unread as reason:
         return finding(
             Status.WARN,
             f"{enabled}, {names} not yet; whether you may enable them cannot be read: {reason}.",
             enable,
         )
-    if ENABLE in held:
+    if ENABLE in have:
         return finding(Status.PASS, f"{enabled}; the stack will enable {names}.")
     return finding(
         Status.WARN,
