@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from infra.cli.common import DOES_NOT_FIT, console, fail, print_json
+from infra.cli.common import Exit, console, fail, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["preflight"]
 
-FAILED: Final = 1
 ROOT: Final = Path(__file__).resolve().parents[2]
 _TOKEN: Final = "vertex-vllm:hfToken"
 _STYLES: Final = {"PASS": "green", "FAIL": "bold red", "WARN": "yellow", "SKIP": "dim"}
@@ -45,8 +44,9 @@ def preflight(
     \b
     Exit status:
       0  every check passed, warned or was skipped
-      1  a check failed, or the model does not fit into the GPUs' memory
+      1  the model does not fit into the GPUs' memory
       2  wrong usage, or settings or a stack file that a preview refuses
+      5  a check failed
     """
     from infra import settings
     from infra.preflight.run import run
@@ -59,7 +59,7 @@ def preflight(
     except StackError as error:
         if all(isinstance(problem, DoesNotFit) for problem in error.problems):
             typer.echo(str(error), err=True)
-            raise typer.Exit(DOES_NOT_FIT) from None
+            raise typer.Exit(Exit.DOES_NOT_FIT) from None
         fail(error)
     subject = settings.subject(checked)
     report = run(subject) if token_known else _without_token(subject)
@@ -67,7 +67,7 @@ def preflight(
         print_json({"stack": stack, "mode": checked.preflight, **report.as_dict()})
     else:
         _show(console(), report)
-    raise typer.Exit(FAILED if report.failed else 0)
+    raise typer.Exit(Exit.PREFLIGHT_FAILED if report.failed else Exit.FINE)
 
 
 def _without_token(subject: Subject) -> Report:

@@ -99,7 +99,7 @@ def test_a_cloud_that_does_not_answer_neither_fails_nor_passes(stack: EngineStac
     assert "quota-gpu" in line
 
 
-def test_the_command_says_the_same_and_ends_with_one(stack: EngineStack) -> None:
+def test_the_command_says_the_same_and_ends_with_its_own_status(stack: EngineStack) -> None:
     def command(*options: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "infra.cli", "preflight", "--stack", "local", *options],
@@ -118,6 +118,6 @@ def test_the_command_says_the_same_and_ends_with_one(stack: EngineStack) -> None
     assert "hf_local" not in good.stdout
     stack.cloud.admin.quota(L4, REGION, 0)
     bad = command()
-    assert bad.returncode == 1
+    assert bad.returncode == 5
     assert "FAIL  quota-gpu" in bad.stdout
     assert "\x1b[" not in bad.stdout
