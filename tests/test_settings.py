@@ -445,6 +445,16 @@ def test_budget_counts_every_replica(root: Path) -> None:
     assert read(root, {"vertex-vllm:maxUsdPerHour": "3.46"}).usd_per_hour == pytest.approx(3 * 1.15069)
 
 
+def test_budget_holds_the_management_fee_of_spot(root: Path) -> None:
+    """4 x 0.562408 of Compute Engine's spot price alone would be 2.25; with the fee it is 2.85."""
+    stack_file(root, hardware={"spot": True}, replicas={"max_replica_count": 4})
+    with pytest.raises(StackError, match=r"spot g2-standard-12 .* 0\.72 US dollars .* 2\.85 for 4 replicas"):
+        read(root, {"vertex-vllm:maxUsdPerHour": "2.5"})
+    assert read(root, {"vertex-vllm:maxUsdPerHour": "2.85"}).usd_per_hour == pytest.approx(
+        4 * 0.71247, abs=1e-4
+    )
+
+
 def test_unknown_price_is_a_warning(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from infra.recipes import Catalog
 
