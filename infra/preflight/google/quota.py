@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from infra.preflight.finding import Finding, Status
 from infra.preflight.google.answers import attempt
 from infra.preflight.google.limits import SERVICE, Limit, read_limit
-from infra.preflight.google.usage import Deployed, Taken, Usage, read_usage
+from infra.preflight.google.usage import (
+    Deployed,
+    Taken,
+    Usage,
+    deployment_under_way,
+    read_usage,
+)
 from infra.preflight.net import Net, Unread
 from infra.preflight.subject import Subject
 from infra.provider.content import derived_model_id
@@ -69,6 +75,7 @@ class Room:
         taken: What is in use, or why that is not known.
         kept: Units that this stack has already, where it is deployed as planned; else 0.
         doubt: Why it is not known what this stack has deployed; empty where it is.
+        pending: Why some of what others use may be this stack's after all; empty where nothing speaks for it.
     """
 
     subject: Subject
@@ -78,6 +85,15 @@ class Room:
     taken: Taken | Unread
     kept: int
     doubt: str
+    pending: str = ""
+
+    @property
+    def in_the_way(self) -> bool:
+        """Whether what others use is all that keeps the smallest number of replicas out."""
+        if isinstance(self.limit, Unread) or isinstance(self.taken, Unread) or self.limit.amount is None:
+            return False
+        left = self.limit.amount - self.taken.others_low
+        return left < self.need.least <= self.limit.amount and self.need.least > self.kept
 
     def judged(self, regions: Sequence[str]) -> Finding:
         """The finding about replicas; `regions` are others whose limits hold the plan."""
@@ -98,7 +114,9 @@ class Room:
             return self._finding(Status.PASS, f"{facts}; it is deployed as planned: {takes}.")
         left = (max(limit.amount - taken.others_high, 0), max(limit.amount - taken.others_low, 0))
         facts += f"; {takes} of the {_span(*left)} that are left for this stack"
-        if left[1] < need.least > self.kept:
+        if self.in_the_way and self.pending:
+            return self._finding(Status.WARN, f"{facts}; {self.pending}.")
+        if self.in_the_way:
             return self._finding(
                 Status.FAIL, f"{facts}.", self._more(taken.others_high + need.least, regions)
             )
@@ -176,6 +194,9 @@ async def quota(subject: Subject, net: Net) -> Sequence[Finding]:
         for need, limit in zip(needs, limits, strict=True)
         if need.ref is not None
     ]
+    if any(room.in_the_way for room in rooms):
+        pending = await _pending(subject, net, usage)
+        rooms = [replace(room, pending=pending) for room in rooms]
     regions = _elsewhere(subject, rooms)
     findings = [
         Finding(
@@ -248,6 +269,15 @@ def _room(
         kept=own.takes(ref.quota_id)[1] if own else 0,
         doubt=str(usage.deployed) if isinstance(usage.deployed, Unread) else "",
     )
+
+
+async def _pending(subject: Subject, net: Net, usage: Usage) -> str:
+    """A deployment of this stack that is under way has its quota already, and a rerun adopts it."""
+    try:
+        operation = await deployment_under_way(subject, net, usage.own_endpoints)
+    except Unread as reason:
+        return f"a deployment of this stack may be under way: {reason}"
+    return f"a deployment on this stack's endpoint is under way, {operation}" if operation else ""
 
 
 def _as_planned(subject: Subject, own: Iterable[Deployed]) -> Deployed | None:

@@ -22,7 +22,7 @@ from infra.preflight.subject import Subject
 from infra.recipes import catalog
 from infra.recipes.catalog import CPU
 
-__all__ = ["Deployed", "Taken", "Usage", "read_usage"]
+__all__ = ["Deployed", "Taken", "Usage", "deployment_under_way", "read_usage"]
 
 _METRIC: Final = "serviceruntime.googleapis.com/quota/allocation/usage"
 _HOURS: Final = 25
@@ -150,6 +150,30 @@ async def read_usage(subject: Subject, net: Net) -> Usage:
     stack = f"{subject.pulumi_project}/{subject.stack}"
     own = {endpoint_id(subject.project, subject.region, f"{stack}{kind}") for kind in ("", "/dedicated")}
     return Usage(monitored=monitored, deployed=deployed, own_endpoints=frozenset(own))
+
+
+async def deployment_under_way(subject: Subject, net: Net, endpoints: Iterable[str]) -> str:
+    """Name of a deployment that is under way on one of the endpoints; empty where there is none.
+
+    Raises:
+        Unread: The operations of an endpoint that exists cannot be read.
+    """
+    place = f"{subject.hosts.vertex}/projects/{subject.project}/locations/{subject.region}"
+    for endpoint in sorted(endpoints):
+        params = {"pageSize": "100"}
+        for _ in range(_PAGES):
+            answer = await net.get(f"{place}/endpoints/{endpoint}/operations", params=params)
+            if answer.gone:
+                break
+            data = body(answer)
+            for each in objects(data, "operations"):
+                kind = text(object_(each, "metadata"), "@type").rpartition(".")[2]
+                if kind == "DeployModelOperationMetadata" and not each.get("done"):
+                    return text(each, "name")
+            if not data.get("nextPageToken"):
+                break
+            params = {**params, "pageToken": text(data, "nextPageToken")}
+    return ""
 
 
 async def _monitored(subject: Subject, net: Net) -> Mapping[str, int]:

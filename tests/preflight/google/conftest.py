@@ -90,6 +90,7 @@ class Place:
         deployed_id: str = "1111111111",
         container: Json | None = None,
         replicas: tuple[int, int] | None = None,
+        wait: bool = True,
         **fields: Any,
     ) -> None:
         """Deploys what the stack would, on the endpoint that the stack would have, unless told otherwise."""
@@ -122,11 +123,17 @@ class Place:
             **fields,
         }
         body = {"deployedModel": deployed, "trafficSplit": {"0": 100}}
-        self._done(f"{where}/endpoints/{name}:deployModel", body)
+        if not wait:
+            self.admin.timing(mode="manual")
+        self._done(f"{where}/endpoints/{name}:deployModel", body, wait=wait)
+        if not wait:
+            self.admin.advance(stages=3)
 
-    def _done(self, path: str, body: Json, **query: str) -> None:
+    def _done(self, path: str, body: Json, wait: bool = True, **query: str) -> None:
         operation = self.cloud.http.post(path, json=body, params=query)
         assert operation.status_code == 200, operation.text
+        if not wait:
+            return
         name = operation.json()["name"]
         ended = httpx.post(
             f"{self.cloud.url}/v1beta1/{name}:wait", json={}, trust_env=False, timeout=30

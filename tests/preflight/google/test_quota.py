@@ -271,6 +271,26 @@ def test_an_unlimited_quota(ready: Place) -> None:
     assert "NVIDIA_L4" not in found["quota-surge"].evidence
 
 
+def test_a_deployment_that_is_under_way_has_its_quota(ready: Place) -> None:
+    """An interrupted `pulumi up` is run again: it adopts what it began, so that what is in use is its own."""
+    of = ready.subject()
+    ready.admin.quota(GPU, REGION, 1)
+    ready.deploy(of, wait=False)
+    gpu = ready.ask(quota, of)["quota-gpu"]
+    assert gpu.status is Status.WARN
+    assert (
+        "1 in use (Cloud Monitoring); 1 replica takes 1 of the 0 that are left for this stack" in gpu.evidence
+    )
+    assert "; a deployment on this stack's endpoint is under way, projects/123456789012/" in gpu.evidence
+    ready.admin.fault("/operations", method="GET", times=9, status={"code": "UNAVAILABLE"})
+    gpu = ready.ask(quota, of)["quota-gpu"]
+    assert gpu.status is Status.WARN
+    assert "; a deployment of this stack may be under way: 127.0.0.1 answers 503" in gpu.evidence
+    assert ready.ask(quota, ready.subject(stack="other"))["quota-gpu"].status is Status.WARN
+    ready.admin.call("DELETE", "faults")
+    assert ready.ask(quota, ready.subject(stack="other"))["quota-gpu"].status is Status.FAIL
+
+
 # What cannot be read
 
 
