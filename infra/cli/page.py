@@ -14,7 +14,7 @@ from infra.cli.facts import Bar, Explanation, Verdict
 from infra.cli.html import document, section, table, tiles, verdict
 from infra.fit import Fit
 from infra.recipes import ServingPlan
-from infra.recipes.costs import costs_of, monthly
+from infra.recipes.costs import costs_of
 
 __all__ = ["CHARTS", "html_page", "memory"]
 
@@ -123,11 +123,7 @@ def _tiles(explained: Explanation) -> str:
                 "largest max_num_seqs that starts",
             ),
         ]
-    costs = costs_of(plan)
-    shown += [
-        (facts.usd(costs.replica), "US dollars an hour a replica"),
-        (facts.usd(monthly(costs.idle)), "US dollars a month when nobody asks"),
-    ]
+    shown.append((facts.usd(costs_of(plan).replica), "US dollars an hour a replica"))
     return tiles(shown)
 
 
@@ -235,11 +231,8 @@ def _costs(plan: ServingPlan) -> str:
     notes = "".join(
         f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts.cost_notes(plan)
     )
-    return section(
-        facts.cost_title(plan),
-        table(("", "an hour", "a month"), rows, numbers=(1, 2))
-        + f"<details><summary>Source</summary><dl>{notes}</dl></details>",
-    )
+    prices = table(("", "an hour", "a month"), rows, numbers=(1, 2))
+    return section(facts.cost_title(plan), f"{prices}<br><dl>{notes}</dl>")
 
 
 def _choices(explained: Explanation) -> str:

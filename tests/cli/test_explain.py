@@ -376,7 +376,7 @@ def test_the_html_page_says_everything(explained: Explanation) -> None:
         "g2-standard-24",
         "unknown",
         "--tensor-parallel-size=1",
-        "US dollars a month when nobody asks",
+        "1 replica when nobody asks",
         "a replica on spot",
         "published for prediction",
         "9.5 * u + hid",
