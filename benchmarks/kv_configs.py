@@ -265,6 +265,11 @@ def _deepseek(model_type: str) -> Callable[[Architecture], dict[str, Any]]:
     return make
 
 
+def _glm4_moe_lite(arch: Architecture) -> dict[str, Any]:
+    """Latent attention; vLLM wants at least one layer of experts."""
+    return _deepseek("glm4_moe_lite")(arch) | {"first_k_dense_replace": arch.num_hidden_layers - 1}
+
+
 def _jamba(arch: Architecture) -> dict[str, Any]:
     state = _state(arch)
     period = arch.num_hidden_layers // arch.kinds.full
@@ -452,7 +457,7 @@ def _gemma3n(arch: Architecture) -> dict[str, Any]:
         hidden_size_per_layer_input=_HIDDEN,
         vocab_size_per_layer_input=_VOCAB,
         laurel_rank=_HIDDEN,
-        activation_sparsity_pattern=0.0,
+        activation_sparsity_pattern=[0.0] * arch.num_hidden_layers,
     )
 
 
@@ -601,7 +606,7 @@ _BUILDERS: Final[dict[str, Callable[[Architecture], dict[str, Any]]]] = {
         routed_scaling_factor=1.0,
         partial_rotary_factor=0.5,
     ),
-    "Glm4MoeLiteForCausalLM": _deepseek("glm4_moe_lite"),
+    "Glm4MoeLiteForCausalLM": _glm4_moe_lite,
     "Olmo2ForCausalLM": _by_width("olmo2"),
     "OlmoForCausalLM": _by_width("olmo"),
     "OlmoeForCausalLM": _by_width("olmoe", num_experts=_EXPERTS, num_experts_per_tok=2),
