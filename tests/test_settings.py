@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -19,7 +20,8 @@ from hypothesis import strategies as st
 
 from infra.recipes import catalog, nearest
 from infra.recipes.errors import StackError
-from infra.settings import KEYS, RawSettings, Settings, parse
+from infra.settings import KEYS, RawSettings, Settings, parse, subject
+from infra.settings.file import read_file
 from infra.settings.values import MAX_LABELS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -483,6 +485,120 @@ def test_empty_values_mean_not_set(root: Path) -> None:
     # The defaults of Pulumi.yaml, as the engine hands them over.
     empty = dict.fromkeys((f"vertex-vllm:{key}" for key in KEYS if key not in ("stackFile", "hfToken")), "")
     assert read(root, {**empty, "vertex-vllm:labels": "{}", "vertex-vllm:maxUsdPerHour": "0"}).bucket is None
+
+
+@pytest.mark.parametrize(
+    ("value", "mode"), [(None, "warn"), ("", "warn"), ("off", "off"), ("enforce", "enforce")]
+)
+def test_preflight(root: Path, value: str | None, mode: str) -> None:
+    assert read(root, {"vertex-vllm:preflight": value}).preflight == mode
+
+
+def test_what_preflight_looks_at(root: Path) -> None:
+    changes = {"vertex-vllm:maxUsdPerHour": "5", "vertex-vllm:bucket": "mine", "gcp:accessToken": "ya29.x"}
+    checked = read(root, changes)
+    found = subject(checked)
+    assert found.plan is checked.plan
+    assert (found.project, found.region, found.pulumi_project, found.stack) == (
+        "my-project",
+        "us-central1",
+        "vertex-vllm",
+        "dev",
+    )
+    assert (found.bucket, found.max_usd_per_hour, found.hf_token) == ("mine", 5.0, TOKEN)
+    assert found.login.token == "ya29.x"
+    assert found.hf_endpoint == "https://huggingface.co"
+    assert not found.hosts.local
+    assert not any(secret in repr(checked) + repr(found) for secret in (TOKEN, "ya29.x"))
+
+
+def test_what_preflight_asks_on_a_local_stack_is_on_this_machine(root: Path) -> None:
+    found = subject(read(root, {"vertex-vllm:localCloud": "true"}, LOCAL))
+    assert {urlsplit(each).netloc for each in found.hosts.google} == {"127.0.0.1:8099"}
+    assert found.hf_endpoint == ""
+
+
+# Without an engine
+
+
+def written(root: Path, config: Mapping[str, Any], stack: str = "dev") -> Path:
+    """A project of which `Pulumi.<stack>.yaml` has this configuration."""
+    (root / "Pulumi.yaml").write_text("name: vertex-vllm\nruntime: python\n")
+    (root / f"Pulumi.{stack}.yaml").write_text(yaml.safe_dump({"config": dict(config)}))
+    return root
+
+
+def fake_pulumi(root: Path, text: str) -> dict[str, str]:
+    """An environment whose PATH has one command, `pulumi`."""
+    command = root / "bin" / "pulumi"
+    command.parent.mkdir()
+    command.write_text(f"#!/bin/sh\n{text}\n")
+    command.chmod(0o755)
+    return {"PATH": str(command.parent)}
+
+
+SECRET = {**GOOD, "vertex-vllm:hfToken": {"secure": "v1:abc"}}
+
+
+def test_file_is_read_as_the_engine_does(root: Path) -> None:
+    config = {
+        **GOOD,
+        "vertex-vllm:hfToken": {"secure": "v1:abc"},
+        "vertex-vllm:labels": {"owner": "me"},
+        "vertex-vllm:maxUsdPerHour": 2,
+        "vertex-vllm:dedicatedEndpoint": True,
+    }
+    raw, known = read_file(written(root, config), "dev", {"HF_TOKEN": TOKEN, "PATH": ""})
+    assert known
+    checked = parse(raw, root)
+    assert (checked.stack, checked.pulumi_project) == ("dev", "vertex-vllm")
+    assert checked.hf_token == TOKEN
+    assert checked.labels == {"owner": "me"}
+    assert checked.max_usd_per_hour == 2
+    assert checked.plan.endpoint.dedicated
+
+
+def test_token_comes_from_the_engines_command_first(root: Path) -> None:
+    environment = {**fake_pulumi(root, f'echo "$@" > asked; echo {TOKEN}'), "HF_TOKEN": "hf_other"}
+    raw, known = read_file(written(root, SECRET), "dev", environment)
+    assert known
+    assert parse(raw, root).hf_token == TOKEN
+    assert (root / "asked").read_text().strip() == (
+        "config get vertex-vllm:hfToken --stack dev --non-interactive"
+    )
+
+
+@pytest.mark.parametrize("script", ["exit 1", "echo hf_no; exit 255", ""])
+def test_token_that_cannot_be_decrypted_is_not_known(root: Path, script: str) -> None:
+    raw, known = read_file(written(root, SECRET), "dev", fake_pulumi(root, script))
+    assert not known
+    # The settings hold: there is a token, though nobody here knows it.
+    assert parse(raw, root).plan.needs_token
+
+
+def test_no_token_at_all_is_a_wrong_setting(root: Path) -> None:
+    config = {key: value for key, value in GOOD.items() if key != "vertex-vllm:hfToken"}
+    raw, known = read_file(written(root, config), "dev", {"HF_TOKEN": TOKEN})
+    assert known
+    with pytest.raises(StackError, match="a read token is needed"):
+        parse(raw, root)
+
+
+def test_stack_that_has_no_file(root: Path) -> None:
+    written(root, GOOD, "prod")
+    with pytest.raises(StackError) as caught:
+        read_file(root, "prd", {})
+    assert str(caught.value) == (
+        "Pulumi.prd.yaml: there is no such file.\n    choices: prod\n    fix: --stack prod"
+    )
+
+
+@pytest.mark.parametrize("text", ["[]", "config: [1]", "config: x", "a: b: c"])
+def test_file_that_is_no_configuration(root: Path, text: str) -> None:
+    written(root, GOOD)
+    (root / "Pulumi.dev.yaml").write_text(text)
+    with pytest.raises(StackError):
+        read_file(root, "dev", {})
 
 
 def test_everything_set(root: Path) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from infra.cli.common import Exit, console, fail, print_json
+from infra.cli.common import Exit, console, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from infra.preflight.run import Report
     from infra.preflight.subject import Subject
+    from infra.recipes import StackError
 
 __all__ = ["preflight"]
 
@@ -47,20 +49,19 @@ def preflight(
       1  the model does not fit into the GPUs' memory
       2  wrong usage, or settings or a stack file that a preview refuses
       5  a check failed
+      7  over the budget
     """
     from infra import settings
     from infra.preflight.run import run
-    from infra.recipes import DoesNotFit, StackError
+    from infra.recipes import StackError
     from infra.settings.file import read_file
 
     try:
         raw, token_known = read_file(ROOT, stack)
         checked = settings.parse(raw, ROOT)
     except StackError as error:
-        if all(isinstance(problem, DoesNotFit) for problem in error.problems):
-            typer.echo(str(error), err=True)
-            raise typer.Exit(Exit.DOES_NOT_FIT) from None
-        fail(error)
+        typer.echo(str(error), err=True)
+        raise typer.Exit(_status(error)) from None
     subject = settings.subject(checked)
     report = run(subject) if token_known else _without_token(subject)
     if as_json:
@@ -70,12 +71,25 @@ def preflight(
     raise typer.Exit(Exit.PREFLIGHT_FAILED if report.failed else Exit.FINE)
 
 
+def _status(error: StackError) -> Exit:
+    """What a refusal before any check ends with: the status of its kind, that of bad input where there are several."""
+    from infra.recipes.errors import DoesNotFit, OverBudget
+
+    for kind, status in ((DoesNotFit, Exit.DOES_NOT_FIT), (OverBudget, Exit.OVER_BUDGET)):
+        if all(isinstance(problem, kind) for problem in error.problems):
+            return status
+    return Exit.BAD_INPUT
+
+
 def _without_token(subject: Subject) -> Report:
-    """Every check but those for which the container's token is needed, which cannot be read here."""
+    """Every check, where the container's token cannot be read here: a gated repository is not asked for."""
     from infra.preflight.finding import Finding, Status
     from infra.preflight.huggingface import huggingface
     from infra.preflight.run import CHECKS, Report, run
 
+    subject = replace(subject, hf_token=None)  # what stands in its place opens nothing
+    if not subject.plan.needs_token:
+        return run(subject)
     report = run(subject, [check for check in CHECKS if check is not huggingface])
     skipped = Finding(
         check="huggingface-access",

@@ -19,6 +19,7 @@ __all__ = [
     "DoesNotFit",
     "FlagError",
     "HardwareMismatch",
+    "OverBudget",
     "PlanError",
     "SettingsError",
     "StackError",
@@ -171,6 +172,10 @@ class UnknownKey(StackFileError):
 
 class SettingsError(StackError):
     """A wrong, missing or unknown setting of an environment (``Pulumi.<stack>.yaml``)."""
+
+
+class OverBudget(SettingsError):
+    """A stack that costs more than the budget of its environment."""
 
 
 class PlanError(StackError):

@@ -21,7 +21,7 @@ from components.artifacts import OnDestroy
 from components.identity import Grants
 from infra.preflight.subject import Hosts, Login, Subject, hosts, hub, login
 from infra.recipes import EndpointOptions, ServingPlan, StackFile, load_stack_file, plan
-from infra.recipes.errors import ABSENT, SettingsError, StackError, nearest, raise_problems
+from infra.recipes.errors import ABSENT, OverBudget, SettingsError, StackError, nearest, raise_problems
 from infra.settings.values import Preflight, RawSettings, Values
 
 T = TypeVar("T")
@@ -268,11 +268,12 @@ class _Parser(Values):
             affordable = int(budget // price.usd_per_hour)
             fewer = f", or max_replica_count: {affordable} in {path}" if 0 < affordable < replicas else ""
             times = f" a replica, {_cents(total)} for {replicas} replicas" if replicas > 1 else ""
-            raise self.error(
-                key,
-                budget,
-                f"{what} costs {_cents(price.usd_per_hour)} US dollars an hour{times}, which is over the budget",
-                f"pulumi config set {key} {_cents(total)}{fewer}, or choose a smaller machine",
+            raise OverBudget(
+                f"{what} costs {_cents(price.usd_per_hour)} US dollars an hour{times}, which is over the budget.",
+                file=self.file,
+                key=key,
+                value=budget,
+                remedy=f"pulumi config set {key} {_cents(total)}{fewer}, or choose a smaller machine",
             )
         return total
 
