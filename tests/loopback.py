@@ -27,7 +27,8 @@ class Request:
 class Answer:
     """What a server answers.
 
-    ``delay`` are seconds before it does, ``sent`` how many bytes of the body go out before the connection is reset.
+    ``delay`` are seconds before it does, ``sent`` how many bytes of the body go out before the connection is reset;
+    with ``status`` 0 it is reset instead of an answer.
     """
 
     status: int = 200
@@ -54,6 +55,9 @@ def serving(answer: Callable[[Request], Answer]) -> Iterator[str]:
             if ends.wait(given.delay):
                 self.close_connection = True
                 return
+            if given.status == 0:
+                self.reset()
+                return
             self.send_response(given.status)
             for name, text in given.headers.items():
                 self.send_header(name, text)
@@ -63,10 +67,14 @@ def serving(answer: Callable[[Request], Answer]) -> Iterator[str]:
                 self.wfile.write(given.body[: given.sent])
             if given.sent is not None:
                 self.wfile.flush()
-                # Closed without lingering, so that the other side sees a reset rather than an end.
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                self.connection.close()
-                self.close_connection = True
+                self.reset()
+
+        def reset(self) -> None:
+            # Closed without lingering, so that the other side sees a reset rather than an end.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.shutdown(socket.SHUT_RD)
+            self.connection.close()
+            self.close_connection = True
 
         do_GET = do_HEAD = do_POST = answer
 

@@ -57,8 +57,8 @@ def shards_of(index: Any) -> frozenset[str] | None:
     found = index.get("weight_map") if isinstance(index, Mapping) else None
     if not isinstance(found, Mapping) or not found:
         return None
-    files = frozenset(found.values())
-    return files if all(isinstance(file, str) for file in files) else None
+    files = list(found.values())
+    return frozenset(files) if all(isinstance(file, str) for file in files) else None
 
 
 def has_tokenizer(names: Iterable[str]) -> bool:

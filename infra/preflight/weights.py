@@ -40,8 +40,6 @@ _READ_ROLES: Final = frozenset(
 )
 """Predefined roles with storage.objects.get and storage.objects.list: cloud.google.com/storage/docs/access-control."""
 
-_MAY_GRANT: Final = ("storage.buckets.getIamPolicy", "storage.buckets.setIamPolicy")
-
 _DUAL_REGIONS: Final[Mapping[str, frozenset[str]]] = {
     "nam4": frozenset({"us-central1", "us-east1"}),
     "eur4": frozenset({"europe-north1", "europe-west4"}),
@@ -256,73 +254,26 @@ async def _index(net: Net, name: str, base: str) -> frozenset[str]:
 
 
 async def _access(subject: Subject, net: Net, bucket: str, base: str) -> Finding:
-    """Whether the serving account reads the bucket already, or the caller may grant it, as the stack will."""
+    """Whether the serving account reads the bucket; whether the caller may grant it, `permissions` finds out."""
     by_hand = f"gcloud storage buckets get-iam-policy gs://{bucket}"
     made = subject.service_account is None
     email = subject.service_account or _email(subject)
     who = f"{email} (made by this stack)" if made else email
-    policy, granting = await asyncio.gather(_policy(net, base), _may_grant(net, base))
-    if isinstance(policy, list):
-        role = _granted(policy, f"serviceAccount:{email}")
-        if role is not None:
-            evidence = f"{who} has {role} on gs://{bucket}."
-            return Finding(check=_ACCESS, status=Status.PASS, evidence=evidence, by_hand=by_hand)
-    if isinstance(granting, Unread):
-        why = f"cannot be found out whether {who} may read gs://{bucket}: {granting}"
-        return _skip(_ACCESS, f"it {why}", by_hand)
-    lacking = [permission for permission in _MAY_GRANT if permission not in granting]
-    if not lacking:
-        return Finding(
-            check=_ACCESS,
-            status=Status.PASS,
-            evidence=f"The stack grants {who} to read gs://{bucket}, and you may set its grants "
-            f"({' and '.join(_MAY_GRANT)}).",
-            by_hand=by_hand,
-        )
-    lacks = f"you lack {' and '.join(lacking)} on gs://{bucket}"
-    remedy = (
-        f"let its owner give you roles/storage.admin on it, or run: gcloud storage buckets add-iam-policy-binding "
-        f"gs://{bucket} --member=serviceAccount:{email} --role=roles/storage.objectViewer"
-    )
-    if isinstance(policy, Unread):
-        return Finding(
-            check=_ACCESS,
-            status=Status.WARN,
-            evidence=f"It cannot be seen whether {who} reads gs://{bucket} already, and {lacks}, with which this stack "
-            "grants it.",
-            remedy=remedy,
-            by_hand=by_hand,
-        )
-    return Finding(
-        check=_ACCESS,
-        status=Status.FAIL,
-        evidence=f"{who} may not read gs://{bucket} yet, and {lacks}, with which this stack grants it.",
-        remedy=remedy,
-        by_hand=by_hand,
-    )
-
-
-async def _policy(net: Net, base: str) -> list[Any] | Unread:
-    """The bindings of a bucket, or why they cannot be read."""
     try:
         answer = await net.get(f"{base}/iam", params={"optionsRequestedPolicyVersion": "3"})
-        return _list_of(_read(answer, "storage#policy"), "bindings")
+        bindings = _list_of(_read(answer, "storage#policy"), "bindings")
     except _Gone:
-        return Unread("the bucket is not there")
+        return _skip(_ACCESS, f"who may read gs://{bucket} cannot be seen: it is not there", by_hand)
     except Unread as reason:
-        return reason
-
-
-async def _may_grant(net: Net, base: str) -> frozenset[str] | Unread:
-    """Which of the permissions to set grants the caller has on a bucket, or why that cannot be said."""
-    try:
-        answer = await net.get(f"{base}/iam/testPermissions", params={"permissions": list(_MAY_GRANT)})
-        held = _list_of(_read(answer, "storage#testIamPermissionsResponse"), "permissions")
-        return frozenset(str(permission) for permission in held)
-    except _Gone:
-        return Unread("the bucket is not there")
-    except Unread as reason:
-        return reason
+        return _skip(_ACCESS, f"who may read gs://{bucket} cannot be seen: {reason}", by_hand)
+    role = _granted(bindings, f"serviceAccount:{email}")
+    if role is None:
+        evidence = (
+            f"None of the {len(bindings)} grants on gs://{bucket} lets {who} read it yet; the stack adds one."
+        )
+    else:
+        evidence = f"{who} has {role} on gs://{bucket}."
+    return Finding(check=_ACCESS, status=Status.PASS, evidence=evidence, by_hand=by_hand)
 
 
 def _granted(bindings: Sequence[Any], member: str) -> str | None:
@@ -331,9 +282,10 @@ def _granted(bindings: Sequence[Any], member: str) -> str | None:
     for binding in bindings:
         if not isinstance(binding, Mapping) or binding.get("condition"):
             continue
-        members = binding.get("members")
-        if binding.get("role") in _READ_ROLES and isinstance(members, list) and anybody & _texts(members):
-            return str(binding["role"])
+        role, members = binding.get("role"), binding.get("members")
+        reads = isinstance(role, str) and role in _READ_ROLES
+        if reads and isinstance(members, list) and anybody & _texts(members):
+            return str(role)
     return None
 
 
@@ -366,7 +318,7 @@ def _read(answer: Answer, kind: str) -> Mapping[str, Any]:
         return answer.data
     if answer.ok:
         raise Unread("the answer is not Cloud Storage's")
-    if answer.status == 404 and answer.reason == "notFound":
+    if answer.gone:
         raise _Gone
     raise Unread(f"Cloud Storage answers {answer.status} {answer.message[:200]}".rstrip())
 
