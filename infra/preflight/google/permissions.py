@@ -98,8 +98,8 @@ def needed(subject: Subject, *, enables: bool) -> tuple[Permission, ...]:
 
 
 async def _project(subject: Subject, net: Net) -> Finding:
-    missing_services = await attempt(not_enabled(subject, net))
-    asked = needed(subject, enables=not isinstance(missing_services, Unread) and bool(missing_services))
+    closed = await attempt(not_enabled(subject, net))
+    asked = needed(subject, enables=isinstance(closed, Unread) or bool(closed))
     names = [each.name for each in asked]
     url = f"{subject.hosts.resource_manager}/projects/{subject.project}:testIamPermissions"
     by_hand = curl(subject, url, ask=names)
@@ -113,6 +113,11 @@ async def _project(subject: Subject, net: Net) -> Finding:
     if not missing:
         evidence = f"You have all {len(asked)} permissions that the plan needs in {place}."
         return Finding(check=_PROJECT, status=Status.PASS, evidence=evidence, by_hand=by_hand)
+    if isinstance(closed, Unread) and ENABLE not in have:
+        if [each.name for each in missing] == [ENABLE]:
+            evidence = f"You lack {ENABLE} in {place}; whether the plan needs it cannot be read: {closed}."
+            return Finding(check=_PROJECT, status=Status.SKIP, evidence=evidence, by_hand=by_hand)
+        asked, missing = needed(subject, enables=False), [each for each in missing if each.name != ENABLE]
     if len(missing) == len(asked):
         evidence = f"You have none of the {len(asked)} permissions that the plan needs in {place}; is it the right one?"
     else:
