@@ -73,7 +73,7 @@ format: ## Formats and fixes what the linter can
 	@$(python) -m ruff check --fix
 	@$(python) -m ruff format
 
-.PHONY: benchmark benchmark-fit lock
+.PHONY: benchmark benchmark-fit benchmark-kv lock
 benchmark: ## What our code costs in a warm pulumi preview
 	@$(setup) --dev
 	@$(python) benchmarks/preview.py
@@ -81,6 +81,10 @@ benchmark: ## What our code costs in a warm pulumi preview
 benchmark-fit: ## How near the memory prediction comes to measured start-ups, beside published formulas
 	@$(setup) --dev --without-engine
 	@$(python) benchmarks/fit.py
+
+benchmark-kv: ## Our KV cache arithmetic against what a real vLLM said of each architecture
+	@$(setup) --dev --without-engine
+	@$(python) benchmarks/kv_truth.py
 
 lock: ## Resolves pyproject.toml into requirements.txt and requirements-dev.txt
 	@$(setup) --dev --without-engine

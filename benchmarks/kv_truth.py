@@ -444,10 +444,7 @@ class Compared:
 
 
 #: Pattern of a case's name -> why our arithmetic does not cover it. A test holds that each is met.
-EXPLAINED: Final[dict[str, str]] = {
-    r"tiiuae/falcon-.* kv=fp8": "vLLM's falcon.py gives its rotary attention no cache type: fp8 is ignored",
-    r"ai21labs/Jamba-.* bfloat16$": "Mamba 1 takes two states a request; ours counts three, as for Mamba 2",
-}
+EXPLAINED: Final[dict[str, str]] = {}
 
 
 def predicted(row: dict[str, str]) -> Layout:

@@ -15,6 +15,8 @@ from infra.fit.accounting import Accounting
 
 _BLOCK: Final = 16
 _FP8: Final = ("fp8", "int8")
+# vLLM's class passes no cache configuration to its attention: --kv-cache-dtype changes nothing (measured with 0.32.0).
+_OWN_CACHE_TYPE: Final = frozenset({"FalconForCausalLM"})
 # DeepSeek V3.2's sparse attention packs a token's latent vector (fp8, with scales) and rotary key into these bytes.
 _DS_MLA: Final = 656
 # Before vLLM had latent attention (0.7.1) it padded DeepSeek's keys and values to this width.
@@ -130,6 +132,8 @@ def layout(
         disable_hybrid_kv_cache_manager: store every attention layer as a full one.
         granule: the attention kernels' smallest block (16 on GPUs, 32 on the CPU): states align to it.
     """
+    if arch.name in _OWN_CACHE_TYPE:
+        kv_cache_dtype = "auto"
     size = 1 if kv_cache_dtype.startswith(_FP8) else element_bytes
     kept = [
         _Kept(kind, -(-count // pipeline_parallel_size), bytes_, window)

@@ -61,7 +61,10 @@ def _static(card: ModelCard, gpu: Gpu, options: Options) -> frozenset[str]:
         "mllama": bool(kinds.cross),
         "moe": arch.experts is not None,
         "hybrid": arch.state is not None,
-        "mamba": arch.state is not None and not kinds.linear,
+        # Mamba 2's convolution runs over more than its heads; Mamba 1's does not.
+        "mamba": arch.state is not None
+        and not kinds.linear
+        and arch.state.conv_channels > arch.state.num_heads * arch.state.head_dim,
         "image": card.vision is not None,
         "quantised": method is not None,
         "mxfp4": method is not None and "mxfp4" in method,
