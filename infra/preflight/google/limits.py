@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import quote
 
@@ -28,7 +28,7 @@ class Limit:
     Attributes:
         amount: GPUs or vCPUs; None: no limit.
         metric: Name of the quota's metric; empty where it is not known.
-        source: The API that said so.
+        source: The API that said so, and why not the other one.
         elsewhere: Amounts of the regions that the API lists, None: no limit.
     """
 
@@ -47,17 +47,17 @@ async def read_limit(subject: Subject, net: Net, ref: QuotaRef) -> Limit:
     Raises:
         Unread: Neither API says it; the reason of each.
     """
-    reasons = []
+    instead = ""
     if ref.metric:
         try:
             return await _service_usage(subject, net, ref.metric)
         except Unread as reason:
-            reasons.append(f"Service Usage: {reason}")
+            instead = f"Service Usage cannot be read: {reason}"
     try:
-        return await _cloud_quotas(subject, net, ref)
+        limit = await _cloud_quotas(subject, net, ref)
     except Unread as reason:
-        reasons.append(f"Cloud Quotas: {reason}")
-    raise Unread("; ".join(reasons))
+        raise Unread("; ".join(filter(None, (instead, f"Cloud Quotas cannot be read: {reason}")))) from None
+    return replace(limit, source=f"{limit.source}, as {instead}") if instead else limit
 
 
 async def _service_usage(subject: Subject, net: Net, metric: str) -> Limit:

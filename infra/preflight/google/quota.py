@@ -99,7 +99,7 @@ class Room:
         """The finding about replicas; `regions` are others whose limits hold the plan."""
         need, limit, taken = self.need, self.limit, self.taken
         if isinstance(limit, Unread):
-            return self._finding(Status.SKIP, f"The limit cannot be read: {limit}.{self._documented()}")
+            return self._finding(Status.SKIP, f"The limit is not known: {limit}.{self._documented()}")
         takes = f"{_count(need.replicas)} take{_s(need.replicas[1])} {_span(need.least, need.most)}"
         if limit.amount is None:
             evidence = f"{limit.source} has no limit for {need.what} in {self.subject.region}; {takes}."

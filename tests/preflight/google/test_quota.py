@@ -233,7 +233,7 @@ def test_spot_machines_have_quotas_of_their_own(ready: Place) -> None:
         "Service Usage has no limit for spot NVIDIA_L4 in us-central1; 1 replica takes 1."
     )
     assert found["quota-vcpu"].evidence == (
-        "The limit cannot be read: Cloud Quotas: no limit for us-central1 of "
+        "The limit is not known: Cloud Quotas cannot be read: no limit for us-central1 of "
         "CustomModelServingPreemptibleCPUsPerProjectPerRegion."
     )
     ready.admin.quota(SPOT_GPU, REGION, 1)
@@ -298,7 +298,10 @@ def test_limits_come_from_cloud_quotas_where_service_usage_says_nothing(ready: P
     ready.admin.fault("consumerQuotaMetrics", method="GET", times=9, status={"code": "NOT_FOUND"})
     ready.admin.quota(GPU, REGION, 5)
     found = ready.ask(quota)
-    assert "5 NVIDIA_L4 are allowed in us-central1 (Cloud Quotas)" in found["quota-gpu"].evidence
+    assert found["quota-gpu"].evidence.startswith(
+        "5 NVIDIA_L4 are allowed in us-central1 (Cloud Quotas, as Service Usage cannot be read: 404 Planned fault of "
+        "the local cloud), 0 in use"
+    )
     assert found["quota-gpu"].status is Status.PASS
 
 
@@ -307,8 +310,8 @@ def test_no_limit_is_no_pass(ready: Place) -> None:
     found = ready.ask(quota, ready.subject(login=login))
     assert ids(found) == {"quota-gpu": "SKIP", "quota-vcpu": "SKIP"}
     evidence = found["quota-gpu"].evidence
-    assert "Service Usage: 403 Permission 'serviceusage.quotas.get' denied" in evidence
-    assert "Cloud Quotas: 403 Permission 'cloudquotas.quotas.get' denied" in evidence
+    assert "Service Usage cannot be read: 403 Permission 'serviceusage.quotas.get' denied" in evidence
+    assert "Cloud Quotas cannot be read: 403 Permission 'cloudquotas.quotas.get' denied" in evidence
     assert evidence.endswith(
         "Google documents 28 NVIDIA_L4 as the default in us-central1; projects often have less."
     )
@@ -380,8 +383,8 @@ def test_both_apis_say_the_same(ready: Place) -> None:
     assert (usage.amount, usage.metric, usage.elsewhere) == (quotas.amount, quotas.metric, quotas.elsewhere)
     assert usage.elsewhere["europe-west4"] == 28
     assert _ask(ready.subject(), QuotaRef("Nothing", "aiplatform.googleapis.com/nothing")) == (
-        "Service Usage: 404 Metric aiplatform.googleapis.com/nothing not found; Cloud Quotas: 404 Quota info for quota "
-        "id Nothing of service aiplatform.googleapis.com was not found"
+        "Service Usage cannot be read: 404 Metric aiplatform.googleapis.com/nothing not found; Cloud Quotas cannot be "
+        "read: 404 Quota info for quota id Nothing of service aiplatform.googleapis.com was not found"
     )
 
 
