@@ -40,6 +40,8 @@ def explain(
     from infra.cli import facts
     from infra.cli.stack import planned
 
+    if html is not None and html.exists() and html.samefile(file):
+        fail(f"--html {html}: is the stack file itself.\n    fix: name another file, such as memory.html")
     plan, refusal = planned(file, region=region, stack_config=stack_config)
     explained = facts.explanation(plan, refusal, folder=file.parent)
     if html is not None:

@@ -179,8 +179,8 @@ def _read(path: Path, option: str, needed: Sequence[str]) -> list[dict[str, str]
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restval="", restkey="")
-            rows = [{name: value for name, value in row.items() if name} for row in reader]
-            columns = reader.fieldnames or ()
+            rows = [{name.strip(): value for name, value in row.items() if name} for row in reader]
+            columns = [name.strip() for name in reader.fieldnames or ()]
     except OSError as error:
         fail(f"{option} {path}: cannot be read: {error.strerror or error}.")
     except (UnicodeDecodeError, csv.Error) as error:

@@ -469,6 +469,17 @@ def test_html_is_written(predicted: Callable[[Fit | None], None], fit_of: FitOf,
     assert "cannot be written: No such file or directory" in bad.stderr
 
 
+def test_the_page_does_not_take_the_stack_files_place(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(Path(LLAMA).read_text(encoding="utf-8"), encoding="utf-8")
+    found = runner.invoke(app, ["explain", str(own), "--html", str(own)])
+    assert found.exit_code == 2
+    assert found.stderr.endswith(
+        "own.yaml: is the stack file itself.\n    fix: name another file, such as memory.html\n"
+    )
+    assert own.read_text(encoding="utf-8") == Path(LLAMA).read_text(encoding="utf-8")
+
+
 def test_region(predicted: Callable[[Fit | None], None], fit_of: FitOf, tmp_path: Path) -> None:
     predicted(fit_of())
 

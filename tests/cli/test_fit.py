@@ -246,6 +246,14 @@ def test_a_bad_row_gives_nulls_and_a_message(
     assert messages[2].endswith("row 5 (no id): no id")
 
 
+def test_blanks_around_the_names_of_columns(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_bytes(b"\xef\xbb\xbf id , model_id,gpu \r\nr1,codellama/CodeLlama-7b-hf,L4 24GB\r\n")
+    found = runner.invoke(app, ["fit", "--batch", str(rows), "--json"])
+    assert (found.exit_code, found.stderr) == (0, "")
+    assert json.loads(found.stdout)[0]["kv_gib"] > 0
+
+
 def test_a_model_that_is_not_known_gives_nulls_and_a_message(tmp_path: Path) -> None:
     rows = table(tmp_path / "rows.csv", ROW | {"id": "r1", "model_id": "org/unheard-of"})
     found = runner.invoke(app, ["fit", "--batch", rows, "--json"])
