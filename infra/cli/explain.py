@@ -40,7 +40,7 @@ def explain(
     from infra.cli import facts
     from infra.cli.stack import planned
 
-    if html is not None and html.exists() and html.samefile(file):
+    if html is not None and html.exists() and file.exists() and html.samefile(file):
         fail(f"--html {html}: is the stack file itself.\n    fix: name another file, such as memory.html")
     plan, refusal = planned(file, region=region, stack_config=stack_config)
     explained = facts.explanation(plan, refusal, folder=file.parent)
