@@ -6,6 +6,7 @@ hardware. Pure; one prediction takes some milliseconds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,9 +114,9 @@ def _number(text: str | None) -> float:
 
 
 def _images(text: str | None) -> int:
-    """Images of one prompt, of ``image=2`` or ``{"image": 2}``; 1 where it says nothing."""
-    digits = "".join(char for char in (text or "").partition("image")[2] if char.isdigit())
-    return int(digits) if digits else 1
+    """Images of one prompt, of ``image=2``, ``{"image": 2}`` or ``{"image": {"count": 2}}``; 1 where it says nothing."""
+    count = re.search(r"\bimage\b\D*?(\d+)", text or "")
+    return int(count[1]) if count else 1
 
 
 def _gpu(accelerator: Accelerator) -> Gpu | None:

@@ -227,6 +227,23 @@ def test_options_reach_the_arithmetic() -> None:
     assert (options.block_size, options.cpu_offload_gb, options.max_lora_rank) == (32, 2.5, 64)
 
 
+@pytest.mark.parametrize(
+    ("text", "images"),
+    [
+        ("image=4", 4),
+        ("image=4,video=1", 4),
+        ('{"image": 2, "video": 1}', 2),
+        ('{"video": 1, "image": 2}', 2),
+        ('{"image": {"count": 5, "width": 512, "height": 512}}', 5),
+        ('{"video": 3}', 1),
+        ('{"image": 0}', 0),
+    ],
+)
+def test_images_of_a_prompt(text: str, images: int) -> None:
+    options = fit_options(VllmOptions(extra_args=(f"--limit-mm-per-prompt={text}",)), Split(1, 1))
+    assert options.images_per_prompt == images
+
+
 def test_limits_of_a_plan_start() -> None:
     served = planned({"model": LLAMA_8B})
     largest = limits_of(served.model, served.accelerator, served.vllm_version, served.vllm, Split(1, 1))
