@@ -18,4 +18,6 @@ def test_the_stacks_own_deployment_is_told_from_a_changed_one(stack: EngineStack
     stack.change_stack_file({"vllm": {"max_num_seqs": 8}})
     changed = stack.preview()
     assert changed.has(SURGE, "1 more NVIDIA_L4 (0 left)")
-    assert "warning: preflight: quota-gpu" not in changed.output, "the old deployment goes once the new one serves"
+    assert "warning: preflight: quota-gpu" not in changed.output, (
+        "the old deployment goes once the new one serves"
+    )
