@@ -114,8 +114,8 @@ def _number(text: str | None) -> float:
 
 
 def _images(text: str | None) -> int:
-    """Images of one prompt, of ``image=2``, ``{"image": 2}`` or ``{"image": {"count": 2}}``; 1 where it says nothing."""
-    count = re.search(r"\bimage\b\D*?(\d+)", text or "")
+    """Images of one prompt: of ``image=2``, or of JSON, a number or an object with ``count``; 1 where it says none."""
+    count = re.search(r'\bimage"?\s*[:=]\s*(?:\{[^{}]*?"count"\s*:\s*)?(\d+)', text or "")
     return int(count[1]) if count else 1
 
 

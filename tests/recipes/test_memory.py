@@ -235,6 +235,8 @@ def test_options_reach_the_arithmetic() -> None:
         ('{"image": 2, "video": 1}', 2),
         ('{"video": 1, "image": 2}', 2),
         ('{"image": {"count": 5, "width": 512, "height": 512}}', 5),
+        ('{"image": {"width": 512, "count": 5}, "video": 2}', 5),
+        ('{"image": {"width": 512}, "video": {"count": 2}}', 1),
         ('{"video": 3}', 1),
         ('{"image": 0}', 0),
     ],
