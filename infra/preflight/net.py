@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import ssl
+import sys
 import time
 import warnings
 from collections.abc import Callable, Collection, Coroutine, Mapping
@@ -307,7 +308,20 @@ def _document(body: bytes, kind: str, host: str, status: int) -> Any:
         raise Unread(f"{host} answers {status} with {len(body)} bytes that are not JSON") from None
 
 
+def _import_httpx() -> None:
+    """Import httpx without its command line, which brings rich and click: 35 ms instead of 145 in every preview."""
+    command_line = "httpx._main"
+    if "httpx" not in sys.modules:
+        # None makes the import fail, which httpx expects where those two are not installed.
+        sys.modules[command_line] = None  # type: ignore[assignment]
+        try:
+            import httpx  # noqa: F401
+        finally:
+            del sys.modules[command_line]
+
+
 def _client(*, local: bool) -> httpx.AsyncClient:
+    _import_httpx()
     import httpx
 
     # Read once: the file of certificates takes some 40 ms. On this machine there is none to read, and what nobody has

@@ -152,3 +152,17 @@ def test_there_are_checks_of_every_kind() -> None:
 
 def test_the_default_deadline_leaves_room_below_five_seconds() -> None:
     assert module.DEADLINE_S + module._GRACE_S < 5
+
+
+def test_a_local_run_imports_no_google_library_and_no_hub() -> None:
+    code = (
+        "import sys\n"
+        "from infra.preflight.run import run\n"
+        "from tests.preflight.subjects import subject\n"
+        "report = run(subject(local='http://127.0.0.1:9'))\n"
+        "assert len(report.findings) > 10 and not report.failed, report\n"
+        "heavy = ('google.auth', 'google.api_core', 'google.cloud', 'huggingface_hub', 'requests', 'rich')\n"
+        "print([name for name in sys.modules if name.startswith(heavy)])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
