@@ -31,6 +31,16 @@ _NAMED: Final = 2
 # The shortest context that is worth offering instead.
 _SHORTEST: Final = 256
 _UTILIZATIONS: Final = (0.92, 0.95)
+# What these flags add or move is not in the arithmetic.
+_LEFT_OUT: Final = (
+    "--speculative-model",
+    "--speculative-config",
+    "--num-gpu-blocks-override",
+    "--data-parallel-size",
+    "--enable-expert-parallel",
+    "--hf-overrides",
+    "--mm-processor-kwargs",
+)
 _WORDS: Final = {
     "weights": "weights",
     "activation": "activations of the start-up run",
@@ -243,6 +253,9 @@ def check_memory(report: Report, checked: Checked, *, folder: Path) -> Fit | Non
     if fit is None:
         return None
     gpus = f"{stack.hardware.accelerator_count} {stack.hardware.accelerator_type}"
+    left_out = [flag for flag in _LEFT_OUT if flag in passed(stack.vllm)]
+    if left_out:
+        report.warn(f"vllm.extra_args: the prediction of memory leaves {', '.join(left_out)} out.")
     if not fit.ok:
         key, value = _line(fit, stack)
         text = f"{card.id} does not start on {gpus} with vLLM {fit.version}: {_reason(fit)}."

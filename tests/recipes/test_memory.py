@@ -153,6 +153,19 @@ def test_a_narrow_margin_is_a_warning() -> None:
         break
 
 
+def test_flags_that_are_not_reckoned_are_named() -> None:
+    """A draft model's weights, for one, are not in the account."""
+    document = {
+        "model": LLAMA_8B,
+        "hardware": {"machine_type": "g2-standard-24"},
+        "vllm": {"extra_args": ["--speculative-model=x/y", "--num-speculative-tokens=3"]},
+    }
+    assert (
+        "vllm.extra_args: the prediction of memory leaves --speculative-model out."
+        in planned(document).warnings
+    )
+
+
 def test_nothing_is_said_of_an_image_whose_version_is_not_known() -> None:
     document = {
         "model": LLAMA_70B,
