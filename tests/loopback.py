@@ -45,6 +45,7 @@ def serving(answer: Callable[[Request], Answer]) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body are two packets, and the second would wait 40 ms
 
         def answer(self) -> None:
             url = urlsplit(self.path)
@@ -83,6 +84,7 @@ def serving(answer: Callable[[Request], Answer]) -> Iterator[str]:
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+        request_queue_size = 128  # the default of 5 makes the sixth of those who ask at once wait a second
 
         def handle_error(self, request: object, client_address: object) -> None:
             return None  # a client that gave up

@@ -33,6 +33,9 @@ _ACCESS: Final = "huggingface-access"
 _SIZE: Final = "huggingface-size"
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+_MARKS: Final = frozenset({"architectures", "model_type", "dim"})
+"""One of them stands in every config.json or, the last, in every params.json."""
+
 _TOKENS: Final = "https://huggingface.co/settings/tokens"
 _SET_TOKEN: Final = "pulumi config set --secret vertex-vllm:hfToken"
 
@@ -200,12 +203,12 @@ class _Hub:
 
         content = self._call(ask)
         try:
-            whole = isinstance(json.loads(content), dict)
+            document = json.loads(content)
         except ValueError:
-            whole = False
-        if not whole:
             what = "a web page" if content.lstrip()[:1] == b"<" else f"{len(content)} bytes"
-            raise Unread(f"it answers {what} instead of JSON (a proxy or a sign-in page?)")
+            raise Unread(f"it answers {what} instead of JSON (a proxy or a sign-in page?)") from None
+        if not isinstance(document, dict) or not _MARKS & document.keys():
+            raise Unread("it answers something else than a model's configuration")
         return len(content)
 
     def found(self, listing: _Listing) -> tuple[Finding, ...]:
