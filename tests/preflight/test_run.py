@@ -161,7 +161,7 @@ def test_a_local_run_imports_no_google_library_and_no_hub() -> None:
         "from tests.preflight.subjects import subject\n"
         "report = run(subject(local='http://127.0.0.1:9'))\n"
         "assert len(report.findings) > 10 and not report.failed, report\n"
-        "heavy = ('google.auth', 'google.api_core', 'google.cloud', 'huggingface_hub', 'requests', 'rich')\n"
+        "heavy = ('google.auth', 'google.api_core', 'google.cloud.', 'huggingface_hub', 'requests', 'rich')\n"
         "print([name for name in sys.modules if name.startswith(heavy)])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
