@@ -12,6 +12,7 @@ from typing import Final
 
 from infra.cards import ModelCard
 from infra.fit.accounting import Accounting
+from infra.fit.cache import state_elements
 from infra.fit.types import GIB, MIB, Gpu, Options
 from infra.fit.weights import quantization
 
@@ -24,6 +25,7 @@ _IN_LAYERS: Final = 15
 # V0 takes chunked prefill by itself for longer lengths than this.
 _AUTOMATIC_CHUNKS: Final = 32768
 _V0_FLOOR: Final = 2048
+_GRAPH_STEP: Final = 8
 # Latent vectors that the start-up run may project up at once (vLLM 0.11 and later).
 _MLA_SCRATCH: Final = 65536
 # Qwen's encoders take two frames a patch and merge two by two patches into a token.
@@ -120,7 +122,8 @@ def peak(
     workspace = _expert_scratch(card, options, rules, run)
     resident_experts = workspace if rules.text("moe_workspace") == "resident" else 0.0
     images = _images(card, options, rules, run) * size
-    extra = resident_experts + images + cublas
+    states = _states(card, options, rules, run, size)
+    extra = resident_experts + images + cublas + states
     stages = _vision(card, run, size)
     encoder = _encoder(card, options, images, run, size)
     if encoder:
@@ -144,6 +147,7 @@ def peak(
         *((name, _gib(bytes_)) for name, bytes_, _ in stages if name.startswith("image")),
         ("experts", _gib(resident_experts)),
         ("images", _gib(images)),
+        ("states", _gib(states)),
         ("cuBLAS", _gib(cublas)),
         ("compiling", _gib(compiling)),
         ("kept by torch", _gib(reserved)),
@@ -152,7 +156,7 @@ def peak(
         total + reserved,
         tuple(stages),
         tuple((name, value) for name, value in numbers if value != _gib(0.0)),
-        "max(c u + filter + hidden + rows, layers, image stages) + experts + images + cuBLAS + compiling"
+        "max(c u + filter + hidden + rows, layers, image stages) + experts + images + states + cuBLAS + compiling"
         " + kept by torch",
         rules.number("resident") * sampling.unit if logits else 0.0,
         sampling.warm_up if logits else 0.0,
@@ -236,6 +240,21 @@ def eight_bit_activations(card: ModelCard, options: Options) -> bool:
 
 def _gib(size: float) -> str:
     return f"{size / GIB:.3f} GiB"
+
+
+def _states(card: ModelCard, options: Options, rules: Accounting, run: Batch, size: int) -> float:
+    """Return the bytes of V0's buffer of states: one for each of ``max_num_seqs``, in the model's type.
+
+    V0 makes it in the start-up run, beside the KV cache, where V1 takes a request's states from the cache's blocks.
+    """
+    arch = card.architecture
+    if arch.state is None or "V0" not in rules.facts:
+        return 0.0
+    layers = arch.kinds.mamba + arch.kinds.linear or arch.num_hidden_layers
+    # As many as the CUDA graph of the next size takes.
+    sequences = -(-run.sequences // _GRAPH_STEP) * _GRAPH_STEP
+    elements = state_elements(arch.state, options.tensor_parallel_size)
+    return float(layers / options.pipeline_parallel_size * sequences * sum(elements) * size)
 
 
 def _expert_scratch(card: ModelCard, options: Options, rules: Accounting, run: Batch) -> float:

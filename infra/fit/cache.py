@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from infra.cards import Architecture
+from infra.cards import Architecture, State
 from infra.fit.accounting import Accounting
 
 _BLOCK: Final = 16
@@ -271,5 +271,11 @@ def _state_bytes(arch: Architecture, parallel: int, size: int) -> int:
     if state is None:
         return 0
     wide = {"float32": 4, "bfloat16": 2, "float16": 2, None: size}[state.dtype]
-    convolution = (state.conv_kernel - 1) * state.conv_channels // parallel * size
-    return convolution + state.num_heads // parallel * state.head_dim * state.state_size * wide
+    convolution, recurrent = state_elements(state, parallel)
+    return convolution * size + recurrent * wide
+
+
+def state_elements(state: State, parallel: int) -> tuple[int, int]:
+    """Return the elements of one request's convolution state and recurrent state in one layer, on one GPU."""
+    convolution = (state.conv_kernel - 1) * state.conv_channels // parallel
+    return convolution, state.num_heads // parallel * state.head_dim * state.state_size

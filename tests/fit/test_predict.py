@@ -158,6 +158,21 @@ def test_lora_buffers_and_vocabulary_count_as_weights() -> None:
     )
 
 
+def test_v0_keeps_a_state_for_every_sequence_beside_the_cache() -> None:
+    """Jamba: 28 layers x (3 x 8192 + 8192 x 16 elements) x 2 bytes are 8.3 MiB a sequence, shared by two GPUs."""
+    card, gpu = catalog().model("ai21labs/Jamba-v0.1"), Gpu("NVIDIA A100-SXM4-80GB", 79.15, 8.0, 108)
+    options = Options(max_model_len=8192, max_num_seqs=256, tensor_parallel_size=2)
+    held = 256 * 28 * (3 * 8192 + 8192 * 16) * 2 / 2 / 2**30
+    few, many = (
+        predict(card, gpu, replace(options, max_num_seqs=count), "0.6.2").activation for count in (8, 256)
+    )
+    assert many - few >= held * 248 / 256 - 0.01
+    assert (
+        dict(predict(card, gpu, options, "0.6.2").term("activation").numbers)["states"] == f"{held:.3f} GiB"
+    )
+    assert "states" not in dict(predict(card, gpu, options, "0.11.0").term("activation").numbers)
+
+
 def test_kv_heads_repeat_when_there_are_more_gpus_than_heads() -> None:
     card = catalog().model(LLAMA_8B)
     sizes = [
