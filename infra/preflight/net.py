@@ -284,8 +284,9 @@ class Net:
                 if len(body) > MAX_BYTES:
                     raise Unread(f"{host} answers more than {MAX_BYTES // 2**20} MiB")
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-            # What comes with a redirect is for people.
-            data = None if 300 <= status < 400 else _document(bytes(body), kind, host, status)
+            # What comes with a redirect or a challenge is for people.
+            told = 300 <= status < 400 or status == 401
+            data = None if told else _document(bytes(body), kind, host, status)
             answer = Answer(status, data, dict(response.headers))
         if answer.status == 403 and _TOO_MANY.intersection(answer._reasons()):
             raise Unread(f"{host} answers 403 {answer.reason}")

@@ -61,6 +61,17 @@ def test_a_public_image_for_one_processor(registry: Registry) -> None:
     assert {sent for _, sent in registry.seen} == {None, "Bearer anybody"}
 
 
+def test_a_challenge_for_people(registry: Registry) -> None:
+    def challenge(path: str) -> Answer | None:
+        if "token" in path or registry.seen[-1][1]:
+            return None
+        realm = f'Bearer realm="{registry.url}/v2/token"'
+        return Answer(401, b"<p>Unauthorized</p>", {"WWW-Authenticate": realm, "Content-Type": "text/html"})
+
+    registry.fault = challenge
+    assert statuses(found(registry)) == GOOD
+
+
 def test_no_token_is_fetched_where_none_is_needed(registry: Registry) -> None:
     registry.challenged = False
     assert statuses(found(registry)) == GOOD
@@ -123,7 +134,7 @@ def test_a_private_image_of_somebody_else(registry: Registry) -> None:
     registry.public, registry.login = False, "Bearer somebody else's"
     findings = found(registry)
     assert statuses(findings) == {"image": "SKIP"}
-    assert "us-docker.pkg.dev answers 401 UNAUTHORIZED" in findings["image"].evidence
+    assert "us-docker.pkg.dev answers 401" in findings["image"].evidence
 
 
 def test_googles_token_goes_to_google_only(monkeypatch: pytest.MonkeyPatch) -> None:
