@@ -44,12 +44,12 @@ async def huggingface(subject: Subject, net: Net) -> Sequence[Finding]:
     """The repository exists, has the revision, may be read with the token, and has the catalogue's size."""
     plan = subject.plan
     if plan.weights_uri is not None:
-        return (_skip(_REPOSITORY, f"the weights come from {plan.weights_uri}, the hub is not asked"),)
+        return (_skip(_REPOSITORY, f"The weights come from {plan.weights_uri}, the hub is not asked"),)
     if not subject.hf_endpoint:
         return (
             _skip(
                 _REPOSITORY,
-                "this stack is on the local Google Cloud, whose containers have a simulated hub; huggingface.co is not "
+                "This stack is on the local Google Cloud, whose containers have a simulated hub; huggingface.co is not "
                 "asked (HF_ENDPOINT names a hub on this machine)",
             ),
         )
@@ -57,7 +57,7 @@ async def huggingface(subject: Subject, net: Net) -> Sequence[Finding]:
     try:
         listing = await net.thread(lambda: hub.listing(net.left_s))
     except Unread as reason:
-        return (_skip(_REPOSITORY, f"{hub.host} cannot be asked for {hub.id}: {reason}"),)
+        return (_skip(_REPOSITORY, f"{hub.host} cannot be asked for {hub.id}: {reason}", hub.by_hand()),)
     except _No as no:
         return (no.finding(no.check or _REPOSITORY, hub.by_hand()),)
     return (
@@ -341,5 +341,4 @@ class _Hub:
 
 
 def _skip(check: str, why: str, by_hand: str = "") -> Finding:
-    evidence = f"{why[:1].upper()}{why[1:]}."
-    return Finding(check=check, status=Status.SKIP, evidence=evidence, by_hand=by_hand)
+    return Finding(check=check, status=Status.SKIP, evidence=f"{why}.", by_hand=by_hand)

@@ -68,7 +68,11 @@ async def weights(subject: Subject, net: Net) -> Sequence[Finding]:
     )
     if any(finding.check == _BUCKET and finding.status is Status.FAIL for finding in placed):
         return placed  # the rest would say the same again
-    return (*placed, *held, readable)
+    found = (*placed, *held, readable)
+    reasons = {finding.evidence.partition(": ")[2] for finding in found if finding.status is Status.SKIP}
+    if len(reasons) == 1 and all(finding.status is Status.SKIP for finding in found):
+        return placed
+    return found
 
 
 CHECKS: Final = (weights,)
@@ -93,10 +97,12 @@ async def _bucket(subject: Subject, net: Net, bucket: str, base: str) -> tuple[F
             ),
         )
     except Unread as reason:
-        return (_skip(_BUCKET, f"gs://{bucket} cannot be looked up: {reason}", by_hand),)
+        return (_skip(_BUCKET, f"Bucket gs://{bucket} cannot be looked up: {reason}", by_hand),)
     location = found.get("location")
     if found.get("name") != bucket or not isinstance(location, str) or not location:
-        return (_skip(_BUCKET, f"gs://{bucket} cannot be looked up: the answer is of no bucket", by_hand),)
+        return (
+            _skip(_BUCKET, f"Bucket gs://{bucket} cannot be looked up: the answer is of no bucket", by_hand),
+        )
     regions, where = _regions(location, found)
     there = Finding(
         check=_BUCKET, status=Status.PASS, evidence=f"gs://{bucket} is there, in {where}.", by_hand=by_hand
@@ -156,9 +162,15 @@ async def _objects(subject: Subject, net: Net, bucket: str, prefix: str, base: s
         index_name = next((name for name in checkpoint.INDEXES if name in folder.sizes), None)
         named = await _index(net, f"{prefix}{index_name}", base) if index_name else frozenset()
     except _Gone:
-        return (_skip(_OBJECTS, f"{where} cannot be listed: the bucket or an object is not there", by_hand),)
+        return (
+            _skip(
+                _OBJECTS,
+                f"Objects below {where} cannot be listed: the bucket or an object is not there",
+                by_hand,
+            ),
+        )
     except Unread as reason:
-        return (_skip(_OBJECTS, f"{where} cannot be listed: {reason}", by_hand),)
+        return (_skip(_OBJECTS, f"Objects below {where} cannot be listed: {reason}", by_hand),)
     sizes = folder.sizes
     files = {name: sizes[name] for name in named if name in sizes} or checkpoint.weight_files(sizes)
     problems = _problems(folder, files, named, index_name)
@@ -263,9 +275,9 @@ async def _access(subject: Subject, net: Net, bucket: str, base: str) -> Finding
         answer = await net.get(f"{base}/iam", params={"optionsRequestedPolicyVersion": "3"})
         bindings = _list_of(_read(answer, "storage#policy"), "bindings")
     except _Gone:
-        return _skip(_ACCESS, f"who may read gs://{bucket} cannot be seen: it is not there", by_hand)
+        return _skip(_ACCESS, f"Who may read gs://{bucket} cannot be seen: it is not there", by_hand)
     except Unread as reason:
-        return _skip(_ACCESS, f"who may read gs://{bucket} cannot be seen: {reason}", by_hand)
+        return _skip(_ACCESS, f"Who may read gs://{bucket} cannot be seen: {reason}", by_hand)
     role = _granted(bindings, f"serviceAccount:{email}")
     if role is None:
         evidence = (
@@ -340,5 +352,4 @@ def _count(number: int, noun: str) -> str:
 
 
 def _skip(check: str, why: str, by_hand: str) -> Finding:
-    evidence = f"{why[:1].upper()}{why[1:]}".rstrip(".") + "."
-    return Finding(check=check, status=Status.SKIP, evidence=evidence, by_hand=by_hand)
+    return Finding(check=check, status=Status.SKIP, evidence=f"{why.rstrip('.')}.", by_hand=by_hand)
