@@ -63,15 +63,7 @@ async def region(subject: Subject, net: Net) -> Sequence[Finding]:
 
 
 def _listed(regions: Sequence[Elsewhere]) -> str:
-    return ", ".join(
-        each.region
-        + " ("
-        + ("distance unknown" if each.km is None else f"{each.km:.0f} km")
-        + ", "
-        + ("price unknown" if each.usd_per_hour is None else f"{each.usd_per_hour:.2f} USD")
-        + ")"
-        for each in regions[:_NAMED]
-    )
+    return ", ".join(each.words for each in regions[:_NAMED])
 
 
 async def fit(subject: Subject, net: Net) -> Sequence[Finding]:

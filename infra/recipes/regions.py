@@ -30,6 +30,13 @@ class Elsewhere:
     km: float | None
     usd_per_hour: float | None
 
+    @property
+    def words(self) -> str:
+        """As in ``us-east4 (1578 km, 1.15 USD)``."""
+        km = "distance unknown" if self.km is None else f"{self.km:.0f} km"
+        usd = "price unknown" if self.usd_per_hour is None else f"{self.usd_per_hour:.2f} USD"
+        return f"{self.region} ({km}, {usd})"
+
 
 def elsewhere(hardware: Hardware, region: str) -> tuple[Elsewhere, ...]:
     """The other regions that serve a stack's accelerator, nearest first, unknown distances last."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Final
 
 from infra.cards import ModelCard
@@ -10,6 +11,7 @@ from infra.recipes.catalog import MachineType, catalog
 from infra.recipes.checks.report import Report
 from infra.recipes.defaults import NO_FLOAT16
 from infra.recipes.errors import HardwareMismatch, UnknownMachine, UnknownRegion, ValueProblem, nearest
+from infra.recipes.regions import elsewhere
 from infra.versions import version_key
 
 __all__ = ["check_compute_capability", "check_machine", "check_region"]
@@ -87,12 +89,18 @@ def check_region(report: Report) -> None:
     kind, region, books = report.stack.hardware.accelerator_type, report.region, catalog()
     if books.serves(region, kind):
         return
-    choices = nearest(region, books.regions_with(kind))
     if region in books.regions():
         text = f"online prediction in {region} has no {kind}."
+        others = elsewhere(report.stack.hardware, region)
+        choices = tuple(each.region for each in others)
+        remedy = f"pulumi config set gcp:region {others[0].words}, the nearest"
+        cheapest = min(others, key=lambda each: inf if each.usd_per_hour is None else each.usd_per_hour)
+        if cheapest.usd_per_hour is not None and cheapest is not others[0]:
+            remedy += f"; or {cheapest.words}, the cheapest"
     else:
         text = f"no region of this name has online prediction; the choices have {kind}."
-    remedy = f"pulumi config set gcp:region {choices[0]}"
+        choices = nearest(region, books.regions_with(kind))
+        remedy = f"pulumi config set gcp:region {choices[0]}"
     report.refuse(UnknownRegion, "gcp:region", region, text, choices=choices, remedy=remedy)
 
 
