@@ -11,6 +11,7 @@ from urllib.parse import quote
 from infra.preflight.finding import Finding, Status
 from infra.preflight.google.answers import attempt, curl, held
 from infra.preflight.google.services import ENABLE, not_enabled
+from infra.preflight.google.usage import read_usage
 from infra.preflight.net import Net, Unread
 from infra.preflight.subject import Subject
 
@@ -30,12 +31,14 @@ class Permission:
         why: What the plan does with it.
         role: The predefined role to ask for.
         when: Whether a plan needs it.
+        once: Only making the stack needs it: a stack that serves can change its model without.
     """
 
     name: str
     why: str
     role: str
     when: Callable[[Subject], bool] = lambda _: True
+    once: bool = False
 
 
 def _makes_account(subject: Subject) -> bool:
@@ -58,19 +61,19 @@ ACT_AS: Final = Permission(
 ON_PROJECT: Final = (
     Permission("resourcemanager.projects.get", "look up the project", "roles/browser"),
     Permission("serviceusage.services.list", "see which APIs are enabled", _USAGE),
-    Permission(ENABLE, "enable the APIs that are not", "roles/serviceusage.serviceUsageAdmin"),
+    Permission(ENABLE, "enable the APIs that are not", "roles/serviceusage.serviceUsageAdmin", once=True),
     Permission("resourcemanager.projects.getIamPolicy", "read the project's grants", _IAM),
-    Permission("resourcemanager.projects.setIamPolicy", "grant the service account its roles", _IAM),
-    Permission("iam.serviceAccounts.create", "make the service account", _ACCOUNTS, _makes_account),
+    Permission("resourcemanager.projects.setIamPolicy", "grant the service account its roles", _IAM, once=True),
+    Permission("iam.serviceAccounts.create", "make the service account", _ACCOUNTS, _makes_account, once=True),
     Permission("iam.serviceAccounts.get", "look up the service account", _ACCOUNTS, _makes_account),
     # An existing account may be granted on itself: `service_account` asks it.
     Permission(ACT_AS.name, ACT_AS.why, ACT_AS.role, _makes_account),
     # What is done to a new bucket is not asked: owners and editors of a project have those rights on the bucket alone.
-    Permission("storage.buckets.create", "make the bucket", _STORAGE, _makes_bucket),
+    Permission("storage.buckets.create", "make the bucket", _STORAGE, _makes_bucket, once=True),
     Permission("aiplatform.models.upload", "upload the model", _VERTEX),
     Permission("aiplatform.models.get", "look up the model", _VERTEX),
     Permission("aiplatform.models.delete", "delete the model that a changed one replaces", _VERTEX),
-    Permission("aiplatform.endpoints.create", "make the endpoint", _VERTEX),
+    Permission("aiplatform.endpoints.create", "make the endpoint", _VERTEX, once=True),
     Permission("aiplatform.endpoints.get", "look up the endpoint", _VERTEX),
     Permission("aiplatform.endpoints.update", "move traffic between deployments", _VERTEX),
     Permission("aiplatform.endpoints.deploy", "deploy the model", _VERTEX),
@@ -80,7 +83,7 @@ ON_PROJECT: Final = (
 
 ON_BUCKET: Final = (
     Permission("storage.buckets.getIamPolicy", "read the bucket's grants", _STORAGE),
-    Permission("storage.buckets.setIamPolicy", "let the service account read the bucket", _STORAGE),
+    Permission("storage.buckets.setIamPolicy", "let the service account read the bucket", _STORAGE, once=True),
 )
 """What `pulumi up` does to a bucket that it has not made: the stack's own, and that of the weights."""
 
@@ -122,10 +125,11 @@ async def _project(subject: Subject, net: Net) -> Finding:
         evidence = f"You have none of the {len(asked)} permissions that the plan needs in {place}; is it the right one?"
     else:
         evidence = _lacks(missing, len(asked), place)
+    status, why = await _weight(subject, net, missing)
     return Finding(
         check=_PROJECT,
-        status=Status.FAIL,
-        evidence=evidence,
+        status=status,
+        evidence=evidence + why,
         remedy=_grants(missing, f"gcloud projects add-iam-policy-binding {subject.project}"),
         by_hand=by_hand,
     )
@@ -159,13 +163,24 @@ async def _bucket(subject: Subject, net: Net, name: str) -> Finding:
     if not missing:
         evidence = f"You have all {len(asked)} permissions that the plan needs on {place}."
         return Finding(check=check, status=Status.PASS, evidence=evidence, by_hand=by_hand)
+    status, why = await _weight(subject, net, missing)
     return Finding(
         check=check,
-        status=Status.FAIL,
-        evidence=_lacks(missing, len(asked), place),
+        status=status,
+        evidence=_lacks(missing, len(asked), place) + why,
         remedy=_grants(missing, f"gcloud storage buckets add-iam-policy-binding gs://{name}"),
         by_hand=by_hand,
     )
+
+
+async def _weight(subject: Subject, net: Net, missing: Sequence[Permission]) -> tuple[Status, str]:
+    """How much missing permissions weigh: a warning where this stack serves and only making it would need them."""
+    if not all(each.once for each in missing):
+        return Status.FAIL, ""
+    usage = await read_usage(subject, net)
+    if not usage.own:
+        return Status.FAIL, ""
+    return Status.WARN, " This stack serves already: only a change that makes something new needs them."
 
 
 def _lacks(missing: Sequence[Permission], asked: int, place: str) -> str:

@@ -78,6 +78,25 @@ def test_what_is_missing_says_what_it_is_for(ready: Place) -> None:
     )
 
 
+def test_a_stack_that_serves_is_only_warned_of_what_making_it_needs(ready: Place) -> None:
+    login = ready.account(*(role for role in ENOUGH if "iam.serviceAccountAdmin" not in role), "roles/viewer")
+    of = ready.subject(login=login)
+    first = ready.ask(permissions, of)["permissions"]
+    assert first.status is Status.FAIL
+    ready.deploy(of)
+    found = ready.ask(permissions, of)["permissions"]
+    assert found.status is Status.WARN
+    assert "iam.serviceAccounts.create" in found.evidence
+    assert found.evidence.endswith("only a change that makes something new needs them.")
+
+
+def test_what_every_change_needs_stays_a_failure(ready: Place) -> None:
+    login = ready.account(*(role for role in ENOUGH if "aiplatform" not in role), "roles/viewer")
+    of = ready.subject(login=login)
+    ready.deploy(of)
+    assert ready.ask(permissions, of)["permissions"].status is Status.FAIL
+
+
 def test_by_hand_on_google(place: Place) -> None:
     assert curl(subject(), "https://iam.googleapis.com/v1/x:testIamPermissions", ask=["a.b.c"]) == (
         'curl -s -H "Authorization: Bearer $(gcloud auth print-access-token)" -H "Content-Type: application/json" '
