@@ -18,6 +18,8 @@ _USABLE: Final = 0.97
 # A card whose name says nothing: capability and multiprocessors of an A10-like one.
 _OTHER: Final = (8.6, 82)
 _LARGE: Final = (9.0, 132)
+# No card has as much; GH200's 480 GB are the host's.
+_MOST: Final = 300.0
 _AMD: Final = re.compile(r"\b(amd|radeon|rocm|gfx\d+|mi\d{3}\w?)\b")
 
 
@@ -51,24 +53,34 @@ def gpu_named(name: str, total: float | None) -> Gpu | None:
         name: as written, ``A100 40GB`` or ``24GB class (21.99 GiB)``, or Vertex AI's; may be empty.
         total: GiB that torch reported, None when it is not said.
     """
+    text = _plain(name)
     found = _vertex().get(name.strip().upper()) or next(
-        (gpu for key, gpu in _table() if _in(key, name.lower())), None
+        (gpu for key, gpu in _table() if _in(key, text)), None
     )
     if found is not None:
         # A whole number is the sticker's, not what torch reports.
         measured = total is not None and abs(total - round(total)) > 1e-6
         size = total if total is not None and measured else found.total
         # What ROCm takes outside torch was never measured: as wide as a total that is not known.
-        known = (found.total_known or measured) and not _AMD.search(name.lower())
+        known = (found.total_known or measured) and not _AMD.search(text)
         return Gpu(name, size, found.capability, found.multiprocessors, total_known=known)
     known = total is not None
     if total is None:
-        sticker = _STICKER.search(name)
+        sticker = _STICKER.search(text)
         if sticker is None:
             return None
-        total = float(sticker[1]) if sticker[2].lower() == "gib" else float(sticker[1]) * _USABLE
+        total = float(sticker[1]) if sticker[2] == "gib" else float(sticker[1]) * _USABLE
+    if total > _MOST:
+        return None
     capability, multiprocessors = _LARGE if total > 70 else _OTHER
     return Gpu(name, total, capability, multiprocessors, total_known=known)
+
+
+def _plain(name: str) -> str:
+    """A name without how many there are, in small letters, its words as the table has them: ``8xA100-80G``."""
+    text = re.sub(r"\b\d+ ?[x\u00d7] ?(?=[a-z])", "", name.lower().replace("_", " "))
+    text = re.sub(r"\b([rg]tx)(?=\d)", r"\1 ", text)
+    return re.sub(r"(?<![\w.])(\d+) ?gb?\b", r"\1gb", text)
 
 
 def _in(key: str, text: str) -> bool:

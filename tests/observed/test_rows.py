@@ -112,6 +112,30 @@ def test_a_name_that_begins_several_models_means_none() -> None:
     assert card_of({"model_id": "google/gemma"}, None) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [
+        ("8xA100-80G", "A100 80GB"),
+        ("2 x H100", "H100 80GB"),
+        ("A100 80 GB", "A100 80GB"),
+        ("RTX4090", "RTX 4090"),
+        ("NVIDIA_L4", "L4"),
+        ("NVIDIA_TESLA_T4", "Tesla T4"),
+    ],
+)
+def test_a_card_by_another_name(name: str, same: str) -> None:
+    gpu, wanted = gpu_named(name, None), gpu_named(same, None)
+    assert gpu is not None
+    assert wanted is not None
+    assert gpu.total == pytest.approx(wanted.total, abs=0.02)
+    assert gpu.capability == wanted.capability
+
+
+def test_an_a10g_is_no_a10_and_a_grace_hoppers_host_memory_no_card() -> None:
+    assert getattr(gpu_named("A10G 24GB", None), "multiprocessors", None) == 80
+    assert gpu_named("GH200 480GB", None) is None
+
+
 def test_memory_outside_torch_is_not_known_for_amd() -> None:
     gpu = gpu_named("MI300X 192GB", 191.98)
     assert gpu is not None
