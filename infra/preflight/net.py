@@ -225,9 +225,8 @@ class Net:
         except (
             Exception
         ) as error:  # google-auth raises its own, OSError and ValueError, and what requests raises
-            raise Unread(
-                f"there are no Google credentials that work ({_words(error)}); {LOGIN_REMEDY}"
-            ) from None
+            why = _words(error).partition(". ")[0].rstrip(".")  # the rest is a link
+            raise Unread(f"there are no Google credentials that work ({why}): {LOGIN_REMEDY}") from None
 
     async def _once(self, key: object, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         if key not in self._shared:

@@ -289,12 +289,12 @@ def test_default_credentials_are_fetched_once(monkeypatch: pytest.MonkeyPatch) -
 
 def test_no_credentials_are_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def fetch(*_: object) -> dict[str, str]:
-        raise RuntimeError("Your default credentials were not found.")
+        raise RuntimeError("Your default credentials were not found. To set up ADC, see https://x/y.")
 
     monkeypatch.setattr(module, "_default_headers", fetch)
     text = reason(subject(), lambda net: net.get("https://storage.googleapis.com/storage/v1/b/x"))
     assert text == (
-        "there are no Google credentials that work (Your default credentials were not found.); "
+        "there are no Google credentials that work (Your default credentials were not found): "
         "gcloud auth application-default login"
     )
 
