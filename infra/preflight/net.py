@@ -222,9 +222,7 @@ class Net:
             return await self.thread(lambda: _default_headers(login, self._subject.project))
         except Unread:
             raise Unread(f"no Google credentials were found in time (try: {LOGIN_REMEDY})") from None
-        except (
-            Exception
-        ) as error:  # google-auth raises its own, OSError and ValueError, and what requests raises
+        except Exception as error:  # google-auth's own, OSError, ValueError, and what requests raises
             why = _words(error).partition(". ")[0].rstrip(".")  # the rest is a link
             raise Unread(f"there are no Google credentials that work ({why}): {LOGIN_REMEDY}") from None
 

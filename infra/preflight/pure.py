@@ -135,10 +135,10 @@ async def flags(subject: Subject, net: Net) -> Sequence[Finding]:
 async def timeouts(subject: Subject, net: Net) -> Sequence[Finding]:
     """Whether the time-outs are long enough for the bytes of the weights, at a slow download."""
     plan = subject.plan
-    size = plan.model.weights.bytes
+    size, by_hand = plan.model.weights.bytes, f"./vertex-vllm models show {plan.model.id}"
     if size is None:
         evidence = f"The size of the weights of {plan.model.id} is not in the catalogue."
-        return [_finding("timeouts", Status.SKIP, evidence)]
+        return [_finding("timeouts", Status.SKIP, evidence, "", by_hand)]
     download = size / 1e6 / DOWNLOAD_MB_S
     container = math.ceil(download + START_S)
     evidence = (
@@ -153,14 +153,14 @@ async def timeouts(subject: Subject, net: Net) -> Sequence[Finding]:
         remedy = f"container.deployment_timeout: {longest}"
         if container > LONGEST_DEPLOYMENT_S:
             remedy += " (the longest there is), and weights from a bucket in the region: weights: gs://BUCKET/PREFIX"
-        return [_finding("timeouts", Status.WARN, f"Short: {evidence}.", remedy)]
+        return [_finding("timeouts", Status.WARN, f"Short: {evidence}.", remedy, by_hand)]
     if whole > limit:
         remedy = (
             f"deploy_request_timeout: {_rounded(whole)}; else pulumi up may end before the deployment does, which goes"
             " on: the next pulumi up waits for it again"
         )
-        return [_finding("timeouts", Status.WARN, f"{evidence}, but {waiting}.", remedy)]
-    return [_pass("timeouts", f"{evidence}, {waiting}.")]
+        return [_finding("timeouts", Status.WARN, f"{evidence}, but {waiting}.", remedy, by_hand)]
+    return [_pass("timeouts", f"{evidence}, {waiting}.", by_hand)]
 
 
 def _rounded(seconds: float) -> int:
