@@ -53,6 +53,8 @@ def _static(card: ModelCard, gpu: Gpu, options: Options) -> frozenset[str]:
     facts = {
         f"arch:{arch.name}": True,
         "cap8": gpu.capability >= 8.0,
+        "cap9": 9.0 <= gpu.capability < 10.0,
+        "cap10": 10.0 <= gpu.capability < 11.0,
         "hopper": gpu.hopper_or_later,
         "h100": any(name in gpu.name.lower() for name in ("h100", "h200")),
         "a100": "a100" in gpu.name.lower(),
@@ -75,6 +77,9 @@ def _static(card: ModelCard, gpu: Gpu, options: Options) -> frozenset[str]:
         "eager": options.enforce_eager,
         "compiled": options.compiled,
         "lora": options.enable_lora,
+        "kv_dtype": options.kv_cache_dtype != "auto",
+        "offload": options.cpu_offload_gb > 0,
+        "bitsandbytes": method is not None and ("bitsandbytes" in method or "bnb" in method),
         "prefix_caching": options.enable_prefix_caching is not False,
         "flashinfer": options.flashinfer,
         "total_known": gpu.total_known,
