@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from infra.cli.common import BAD_INPUT
+from infra.cli.common import BAD_INPUT, Exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["UNREACHABLE", "add"]
 
-UNREACHABLE: Final = 3
+UNREACHABLE: Final = Exit.NO_VERDICT
 # Of the catalogue's 453 cards one has fewer than this share of what its shapes make: experts of a latent width.
 _FEW: Final = 2 / 3
 

@@ -130,6 +130,11 @@ def models_callback(
       vertex-vllm models --open --accelerator L4
       vertex-vllm models list --fits a2-highgpu-1g --search instruct --json
       vertex-vllm models show meta-llama/Llama-3.1-8B-Instruct
+
+    \b
+    Exit status:
+      0  the list is written, also when nothing is in it
+      2  wrong usage, or no such hardware
     """
     given = (family, modality, gated, max_weights, fits, accelerator, count, search, as_json or None)
     if ctx.invoked_subcommand is not None:
@@ -162,6 +167,11 @@ def list_models(
       vertex-vllm models list --family llama-3.2 --modality image
       vertex-vllm models list --open --accelerator L4 --count 1
       vertex-vllm models list --fits a2-highgpu-1g --search instruct --json
+
+    \b
+    Exit status:
+      0  the list is written, also when nothing is in it
+      2  wrong usage, or no such hardware
     """
     from infra.recipes import StackError, catalog
 
@@ -209,6 +219,11 @@ def show(
     \b
     Example:
       vertex-vllm models show meta-llama/Llama-3.1-8B-Instruct
+
+    \b
+    Exit status:
+      0  it is shown
+      2  wrong usage, or no such model
     """
     from rich.markup import escape
     from rich.table import Table

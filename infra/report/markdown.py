@@ -47,7 +47,7 @@ def render(report: Report) -> str:
 
 def marker(report: Report) -> str:
     """The hidden first line, by which a workflow finds its comment again."""
-    return f"<!-- vertex-vllm report {re.sub(r'[^A-Za-z0-9_./-]|--+', '-', report.subject)} -->"
+    return f"<!-- vertex-vllm report {re.sub(r'[^A-Za-z0-9_./-]', '-', report.subject)} -->"
 
 
 def _head(report: Report) -> str:
