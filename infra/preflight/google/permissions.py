@@ -63,8 +63,12 @@ ON_PROJECT: Final = (
     Permission("serviceusage.services.list", "see which APIs are enabled", _USAGE),
     Permission(ENABLE, "enable the APIs that are not", "roles/serviceusage.serviceUsageAdmin", once=True),
     Permission("resourcemanager.projects.getIamPolicy", "read the project's grants", _IAM),
-    Permission("resourcemanager.projects.setIamPolicy", "grant the service account its roles", _IAM, once=True),
-    Permission("iam.serviceAccounts.create", "make the service account", _ACCOUNTS, _makes_account, once=True),
+    Permission(
+        "resourcemanager.projects.setIamPolicy", "grant the service account its roles", _IAM, once=True
+    ),
+    Permission(
+        "iam.serviceAccounts.create", "make the service account", _ACCOUNTS, _makes_account, once=True
+    ),
     Permission("iam.serviceAccounts.get", "look up the service account", _ACCOUNTS, _makes_account),
     # An existing account may be granted on itself: `service_account` asks it.
     Permission(ACT_AS.name, ACT_AS.why, ACT_AS.role, _makes_account),
@@ -83,7 +87,9 @@ ON_PROJECT: Final = (
 
 ON_BUCKET: Final = (
     Permission("storage.buckets.getIamPolicy", "read the bucket's grants", _STORAGE),
-    Permission("storage.buckets.setIamPolicy", "let the service account read the bucket", _STORAGE, once=True),
+    Permission(
+        "storage.buckets.setIamPolicy", "let the service account read the bucket", _STORAGE, once=True
+    ),
 )
 """What `pulumi up` does to a bucket that it has not made: the stack's own, and that of the weights."""
 
