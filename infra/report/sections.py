@@ -284,9 +284,12 @@ def _findings(report: Report) -> Section | None:
         found = report.of(status)
         if not found:
             continue
-        rows = tuple((each.check, each.evidence, each.remedy) for each in found)
+        # Nothing to do is no column.
+        width = 3 if any(each.remedy for each in found) else 2
+        head = ("check", "what was found", "what to do")[:width]
+        rows = tuple((each.check, each.evidence, each.remedy)[:width] for each in found)
         blocks.append(Text(f"{word.capitalize()}: {len(found)}"))
-        blocks.append(Table(("check", "what was found", "what to do"), rows, code=frozenset({0})))
+        blocks.append(Table(head, rows, code=frozenset({0})))
         by_hand = tuple(_by_hand(found))
         if by_hand:
             blocks.append(Lines(by_hand, "sh"))
