@@ -160,16 +160,18 @@ class Report:
 
     @property
     def planned(self) -> bool:
-        """Whether the program came as far as its resources, so that what is not among them is not touched."""
-        return not self.preview.failed or any(
-            not step.type.startswith("pulumi:") for step in self.preview.steps
-        )
+        """Whether it is known what happens on the GPUs: a preview that failed may not have come so far."""
+        return not self.preview.failed or bool(self.deployments)
 
     @property
     def policies_asked(self) -> bool:
         """Whether policies were asked about the resources, and said so."""
         policies = self.preview.policies
-        return policies is not None and bool(policies.asked) and (self.planned or bool(policies.violations))
+        if policies is None or not policies.asked:
+            return False
+        # They see the stack itself also where the program ends before its resources.
+        seen = any(not step.type.startswith("pulumi:") for step in self.preview.steps)
+        return bool(policies.violations) or seen or not self.preview.failed
 
     def of(self, status: Status) -> tuple[Finding, ...]:
         """Preflight's findings with one status."""

@@ -55,7 +55,8 @@ _UNKNOWNS: Final = frozenset(
 )
 
 _TOKEN: Final = re.compile(
-    r"\bhf_[A-Za-z0-9]{6,}"  # Hugging Face, of a user
+    # Hugging Face, of a user; hf_overrides is a flag of vLLM's
+    r"\bhf_(?:(?=[a-z]*[A-Z0-9])[A-Za-z0-9]{6,}|[a-z]{20,})"
     r"|\bapi_org_[A-Za-z0-9]{6,}"  # and of an organisation
     r"|\bpul-[0-9a-f]{40}"  # Pulumi Cloud
     r"|\bya29\.[\w-]{8,}"  # Google

@@ -14,6 +14,7 @@ from infra.recipes.costs import costs_of_machines
 from infra.report.content import Failure, Memory, Report, Verdict, as_dict, build, read_preflight
 from infra.report.gpus import Kind, argument_lines, duration
 from infra.report.preview import Preview, Unreadable, read_preview
+from infra.report.sections import summary
 
 Json = dict[str, Any]
 Made = Callable[..., Preview]
@@ -453,6 +454,17 @@ def test_policies_by_their_level() -> None:
     assert [each.failure for each in both.reasons] == [Failure.BUDGET, Failure.POLICY]
     document = as_dict(both)["policies"]
     assert {each["policy"] for each in document["violations"]} == {"z", "budget"}
+
+
+def test_a_preview_that_failed_half_way_says_nothing_of_what_it_did_not_reach(made: Made, step: Step) -> None:
+    said = [{"severity": "error", "message": "error: no"}]
+    bucket = step("create", None, {}, kind="gcp:storage/bucket:Bucket", name="b")
+    report = build(made(bucket, diagnostics=said))
+    assert not report.planned
+    assert dict(summary(report))["GPUs"] == "not known: the preview failed before them"
+    assert report.cost.at_most.after is None
+    assert build(made(bucket, step("create", None, {}), diagnostics=said)).planned
+    assert build(made(bucket)).planned
 
 
 def test_policies_that_were_not_asked(reported: Reported) -> None:

@@ -242,7 +242,9 @@ def test_what_looks_like_a_token_is_taken_out(token: str) -> None:
     assert clean(f"with {token}: no") == "with [secret]: no"
 
 
-@pytest.mark.parametrize("text", ["--hf-overrides", "HF_TOKEN", "half_open", "gh_pages", "a\tb\nc"])
+@pytest.mark.parametrize(
+    "text", ["--hf_overrides={}", "hf_config_path", "HF_TOKEN", "half_open", "gh_pages", "a\tb\nc"]
+)
 def test_what_does_not_is_left(text: str) -> None:
     assert clean(text) == text
 
