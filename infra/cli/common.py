@@ -38,6 +38,7 @@ class Exit(IntEnum):
     PREFLIGHT_FAILED = 5
     POLICY_VIOLATED = 6
     OVER_BUDGET = 7
+    NO_ANSWER = 8
     CRASHED = 70
     INTERRUPTED = 130
 

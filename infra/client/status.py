@@ -1,0 +1,351 @@
+"""What an endpoint is, serves and costs, from what Vertex AI, Cloud Monitoring and Cloud Logging answer. Pure.
+
+Owns the figures and their limits. What is not known is None, never 0: a price that nobody published, replicas that
+Vertex AI has not counted yet, requests that Cloud Monitoring does not answer for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+from infra.client.logs import Entry, parse_time, printable
+from infra.recipes.costs import UNKNOWN, costs_of_machines
+
+__all__ = ["Deployment", "Expiry", "Requests", "Status", "requests_of", "status_of"]
+
+Json = dict[str, Any]
+
+EXPIRY_LABEL: Final = "expiry"
+"""The label by which the policies, too, know until when a stack is wanted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expiry:
+    """Until when the endpoint is wanted, by its label.
+
+    Attributes:
+        label: The label's value; empty where there is none.
+        days_left: Whole days until the end of that day; negative when it has passed, None where the label is no day.
+    """
+
+    label: str
+    days_left: int | None
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        if not self.label:
+            return f"no label {EXPIRY_LABEL}"
+        if self.days_left is None:
+            return self.label
+        if self.days_left < 0:
+            return f"{self.label}, passed {_days(-self.days_left)} ago"
+        return f"{self.label}, {'today' if self.days_left == 0 else f'in {_days(self.days_left)}'}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """One deployed model of an endpoint.
+
+    Attributes:
+        id: Its id.
+        name: Display name.
+        model: Resource name of the model, with its version where Vertex AI says it.
+        created: When it was deployed; None where Vertex AI does not say.
+        hours: Hours since then.
+        machine_type: The machine of a replica.
+        accelerator_type: Vertex AI's name of the GPU; empty for none.
+        accelerator_count: GPUs of a replica.
+        spot: Whether the capacity is spot.
+        available: Replicas that serve now; None where Vertex AI has not counted them.
+        min_replicas: Least replicas.
+        max_replicas: Most replicas.
+        traffic: Percentage of the endpoint's requests.
+        message: What Vertex AI says of its state; mostly empty.
+        usd_per_hour: Price of one replica; None where it is not known.
+        price_date: Date of the price's source; empty where it is not known.
+    """
+
+    id: str
+    name: str
+    model: str
+    created: datetime | None
+    hours: float | None
+    machine_type: str
+    accelerator_type: str
+    accelerator_count: int
+    spot: bool
+    available: int | None
+    min_replicas: int
+    max_replicas: int
+    traffic: int
+    message: str
+    usd_per_hour: float | None
+    price_date: str
+
+    @property
+    def usd_per_hour_now(self) -> float | None:
+        """Price of the replicas that serve now; of the least where they are not counted."""
+        count = self.min_replicas if self.available is None else self.available
+        return None if self.usd_per_hour is None else self.usd_per_hour * count
+
+    @property
+    def usd_so_far(self) -> tuple[float, float] | None:
+        """Price times time since the deployment, with the least and with the most replicas."""
+        if self.usd_per_hour is None or self.hours is None:
+            return None
+        one = self.usd_per_hour * self.hours
+        return one * self.min_replicas, one * self.max_replicas
+
+    def as_dict(self) -> Json:
+        """The deployment for JSON."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "model": self.model,
+            "created": None if self.created is None else _iso(self.created),
+            "hours": None if self.hours is None else round(self.hours, 4),
+            "machine_type": self.machine_type,
+            "accelerator_type": self.accelerator_type or None,
+            "accelerator_count": self.accelerator_count,
+            "spot": self.spot,
+            "replicas": {"available": self.available, "min": self.min_replicas, "max": self.max_replicas},
+            "traffic": self.traffic,
+            "message": self.message,
+            "cost": {
+                "replica_usd_per_hour": _amount(self.usd_per_hour, 6),
+                "now_usd_per_hour": _amount(self.usd_per_hour_now, 6),
+                "so_far_usd": _range(self.usd_so_far),
+                "price_date": self.price_date or UNKNOWN,
+            },
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requests:
+    """Answers of the last hour by the class of their HTTP status, as Cloud Monitoring has them (minutes late)."""
+
+    by_class: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        """Of every class."""
+        return sum(self.by_class.values())
+
+    @property
+    def failed(self) -> int:
+        """4xx and 5xx."""
+        return sum(count for name, count in self.by_class.items() if name.startswith(("4", "5")))
+
+    def as_dict(self) -> Json:
+        """The counts for JSON."""
+        return {"total": self.total, "failed": self.failed, "by_class": dict(sorted(self.by_class.items()))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """One endpoint at one time.
+
+    Attributes:
+        at: The time.
+        endpoint: Resource name.
+        name: Display name.
+        kind: ``shared``, ``dedicated`` or ``private``.
+        dns: Host of a dedicated endpoint; empty for another.
+        created: When it was made.
+        expiry: Until when it is wanted.
+        deployments: What it serves, those with more traffic first.
+        requests: Answers of the last hour; None where nobody says.
+        errors: The newest lines of severity ERROR and worse, oldest first; None where they could not be read.
+        notes: What could not be read, and why.
+        local: Whether this is the local Google Cloud, which costs nothing.
+    """
+
+    at: datetime
+    endpoint: str
+    name: str
+    kind: str
+    dns: str
+    created: datetime | None
+    expiry: Expiry
+    deployments: tuple[Deployment, ...]
+    requests: Requests | None
+    errors: tuple[Entry, ...] | None
+    notes: tuple[str, ...]
+    local: bool
+
+    @property
+    def usd_per_hour_now(self) -> float | None:
+        """Of every deployment; None where one price is not known."""
+        amounts = [each.usd_per_hour_now for each in self.deployments]
+        known = [amount for amount in amounts if amount is not None]
+        return sum(known) if len(known) == len(amounts) else None
+
+    @property
+    def usd_so_far(self) -> tuple[float, float] | None:
+        """Of every deployment that exists now, least and most; None where one is not known."""
+        ranges = [each.usd_so_far for each in self.deployments]
+        known = [each for each in ranges if each is not None]
+        if len(known) < len(ranges):
+            return None
+        return sum(low for low, _ in known), sum(high for _, high in known)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a deployment with traffic has a replica that serves."""
+        return any(each.traffic and each.available for each in self.deployments)
+
+    def as_dict(self) -> Json:
+        """The status for JSON."""
+        return {
+            "at": _iso(self.at),
+            "local": self.local,
+            "endpoint": self.endpoint,
+            "name": self.name,
+            "kind": self.kind,
+            "dns": self.dns or None,
+            "created": None if self.created is None else _iso(self.created),
+            "ready": self.ready,
+            "expiry": {"label": self.expiry.label or None, "days_left": self.expiry.days_left},
+            "deployments": [each.as_dict() for each in self.deployments],
+            "cost": {
+                "now_usd_per_hour": _amount(self.usd_per_hour_now, 6),
+                "so_far_usd": _range(self.usd_so_far),
+            },
+            "requests_last_hour": None if self.requests is None else self.requests.as_dict(),
+            "last_errors": None if self.errors is None else [entry.as_dict() for entry in self.errors],
+            "notes": list(self.notes),
+        }
+
+
+def status_of(
+    endpoint: Mapping[str, Any],
+    *,
+    region: str,
+    at: datetime,
+    requests: Requests | None = None,
+    errors: tuple[Entry, ...] | None = (),
+    notes: tuple[str, ...] = (),
+    local: bool = False,
+) -> Status:
+    """The status of an endpoint as Vertex AI answers it (v1, ``endpoints.get``).
+
+    Args:
+        endpoint: The answer.
+        region: Where it is, for prices.
+        at: The present time.
+        requests: Answers of the last hour.
+        errors: The newest errors.
+        notes: What could not be read.
+        local: Whether this is the local Google Cloud.
+    """
+    dedicated = bool(endpoint.get("dedicatedEndpointEnabled"))
+    private = bool(endpoint.get("network") or endpoint.get("privateServiceConnectConfig"))
+    traffic = endpoint.get("trafficSplit") or {}
+    found = [_deployment(each, traffic, region, at) for each in endpoint.get("deployedModels") or []]
+    return Status(
+        at=at,
+        endpoint=str(endpoint.get("name") or ""),
+        name=printable(str(endpoint.get("displayName") or "")),
+        kind="private" if private else "dedicated" if dedicated else "shared",
+        dns=str(endpoint.get("dedicatedEndpointDns") or ""),
+        created=parse_time(str(endpoint.get("createTime") or "")),
+        expiry=_expiry(endpoint.get("labels") or {}, at),
+        deployments=tuple(sorted(found, key=lambda each: (-each.traffic, each.id))),
+        requests=requests,
+        errors=errors,
+        notes=notes,
+        local=local,
+    )
+
+
+def requests_of(answer: Mapping[str, Any]) -> Requests:
+    """What ``timeSeries:list`` says of ``prediction/online/response_count``, a series for each response code.
+
+    Raises:
+        ValueError: The answer has another shape.
+    """
+    counts: dict[str, int] = {}
+    try:
+        for series in answer.get("timeSeries") or []:
+            code = str(series["metric"]["labels"]["response_code"])
+            name = f"{code[0]}xx" if code[:1].isdigit() else code
+            for point in series.get("points") or []:
+                value = point["value"]
+                counts[name] = counts.get(name, 0) + round(
+                    float(value.get("int64Value", value.get("doubleValue", 0)))
+                )
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"no time series of response_count: {error!r}") from None
+    return Requests(by_class=counts)
+
+
+def _deployment(
+    found: Mapping[str, Any], traffic: Mapping[str, Any], region: str, at: datetime
+) -> Deployment:
+    resources = found.get("dedicatedResources") or {}
+    machine = resources.get("machineSpec") or {}
+    state = found.get("status") or {}
+    created = parse_time(str(found.get("createTime") or ""))
+    least = int(resources.get("minReplicaCount") or 0)
+    most = int(resources.get("maxReplicaCount") or least)
+    machine_type = str(machine.get("machineType") or "")
+    gpu, count = str(machine.get("acceleratorType") or ""), int(machine.get("acceleratorCount") or 0)
+    spot = bool(resources.get("spot"))
+    costs = costs_of_machines(
+        machine_type=machine_type,
+        accelerator_type=gpu,
+        accelerator_count=count,
+        region=region,
+        spot=spot,
+        min_replicas=least,
+        max_replicas=most,
+    )
+    version = str(found.get("modelVersionId") or "")
+    available = state.get("availableReplicaCount")
+    return Deployment(
+        id=str(found.get("id") or ""),
+        name=printable(str(found.get("displayName") or "")),
+        model=str(found.get("model") or "") + (f"@{version}" if version else ""),
+        created=created,
+        hours=None if created is None else max((at - created).total_seconds() / 3600, 0.0),
+        machine_type=machine_type,
+        accelerator_type=gpu,
+        accelerator_count=count,
+        spot=spot,
+        available=None if available is None else int(available),
+        min_replicas=least,
+        max_replicas=most,
+        traffic=int(traffic.get(str(found.get("id"))) or 0),
+        message=printable(str(state.get("message") or "")),
+        usd_per_hour=costs.replica,
+        price_date=costs.date,
+    )
+
+
+def _expiry(labels: Mapping[str, Any], at: datetime) -> Expiry:
+    label = str(labels.get(EXPIRY_LABEL) or "")
+    try:
+        left: int | None = (date.fromisoformat(label) - at.astimezone(UTC).date()).days
+    except ValueError:
+        left = None
+    return Expiry(label=label, days_left=left)
+
+
+def _days(count: int) -> str:
+    return f"{count} day{'' if count == 1 else 's'}"
+
+
+def _amount(amount: float | None, digits: int) -> float | str:
+    return UNKNOWN if amount is None else round(amount, digits)
+
+
+def _range(found: tuple[float, float] | None) -> Json | str:
+    return UNKNOWN if found is None else {"least": round(found[0], 4), "most": round(found[1], 4)}
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
