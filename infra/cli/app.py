@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from infra.cli import explain, fit, models_add, models_list, preflight, report
+from infra.cli import explain, fit, logs, models_add, models_list, preflight, report, snippets, status
 
 __all__ = ["app"]
 
@@ -19,6 +19,9 @@ app.command("explain")(explain.explain)
 app.command("fit")(fit.fit)
 app.command("preflight")(preflight.preflight)
 app.command("report")(report.report)
+app.command("snippets")(snippets.snippets)
+app.command("logs")(logs.logs)
+app.command("status")(status.status)
 
 models = typer.Typer()
 app.add_typer(models, name="models")

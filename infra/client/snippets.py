@@ -115,7 +115,10 @@ def _langchain(base: str, local: bool) -> str:
     return f"""{head}
 # extra_body: ChatOpenAI's own max_tokens is sent as max_completion_tokens, which vLLM refuses before 0.6.4.
 model = ChatOpenAI(
-    model="", base_url={_text(base)}, api_key=token, extra_body={{"max_tokens": {MAX_TOKENS}}}
+    model="",
+    base_url={_text(base)},
+    api_key=token,
+    extra_body={{"max_tokens": {MAX_TOKENS}}},
 )
 for chunk in model.stream({_text(QUESTION)}):
     print(chunk.content, end="", flush=True)
