@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from infra.cli import explain, fit, logs, models_add, models_list, preflight, report, snippets, status
+from infra.cli import (
+    bench,
+    chat,
+    explain,
+    fit,
+    logs,
+    models_add,
+    models_list,
+    preflight,
+    report,
+    snippets,
+    status,
+)
 
 __all__ = ["app"]
 
@@ -16,9 +28,11 @@ app = typer.Typer(
 )
 
 app.command("explain")(explain.explain)
+app.command("chat")(chat.chat)
 app.command("fit")(fit.fit)
 app.command("preflight")(preflight.preflight)
 app.command("report")(report.report)
+app.command("bench")(bench.bench)
 app.command("snippets")(snippets.snippets)
 app.command("logs")(logs.logs)
 app.command("status")(status.status)

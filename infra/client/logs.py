@@ -54,6 +54,7 @@ class Entry:
         deployed_model_id: Whose container wrote it; empty where the entry does not say.
         replica_id: Which replica; empty where the entry does not say.
         insert_id: Tells apart what was written at one moment.
+        received: When Cloud Logging got it; empty where the entry does not say.
     """
 
     time: str
@@ -62,6 +63,7 @@ class Entry:
     deployed_model_id: str = ""
     replica_id: str = ""
     insert_id: str = ""
+    received: str = ""
 
     @property
     def moment(self) -> datetime:
@@ -166,6 +168,8 @@ def follow(
     late = timedelta(seconds=_LATE_S)
     reached = max((entry.moment for entry in shown), default=since)
     seen = {_key(entry): entry.moment for entry in shown}
+    # What Cloud Logging had when the first were read and did not show was beyond their limit.
+    had = max((moment for entry in shown if (moment := parse_time(entry.received))), default=None)
     while True:
         body: Json = {
             "resourceNames": [f"projects/{project}"],
@@ -177,10 +181,12 @@ def follow(
         while True:
             answer = ask({**body, "pageToken": token} if token else body)
             for entry in _entries(answer):
-                if _key(entry) not in seen:
-                    seen[_key(entry)] = entry.moment
-                    reached = max(reached, entry.moment)
-                    yield entry
+                got = parse_time(entry.received)
+                if _key(entry) in seen or (had and got and got <= had):
+                    continue
+                seen[_key(entry)] = entry.moment
+                reached = max(reached, entry.moment)
+                yield entry
             token = str(answer.get("nextPageToken") or "")
             if not token:
                 break
@@ -236,6 +242,7 @@ def _entry(found: Mapping[str, Any]) -> Entry:
         deployed_model_id=str(labels.get("deployed_model_id") or ""),
         replica_id=str(labels.get("replica_id") or ""),
         insert_id=str(found.get("insertId") or ""),
+        received=str(found.get("receiveTimestamp") or ""),
     )
 
 

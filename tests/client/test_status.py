@@ -1,0 +1,258 @@
+"""What an endpoint serves and costs: the figures and their limits, and `vertex-vllm status` on a local Google Cloud."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from infra.cli.app import app
+from infra.client.endpoint import find
+from infra.client.google import Google
+from infra.client.status import Status, requests_of, status_of
+from tests.client.conftest import Served
+from tests.loopback import Answer, Request, serving
+
+NOW = datetime(2026, 11, 26, 18, 0, tzinfo=UTC)
+L4 = {"machineType": "g2-standard-12", "acceleratorType": "NVIDIA_L4", "acceleratorCount": 1}
+
+
+def deployed(id: str = "1", **changes: Any) -> dict[str, Any]:
+    """A deployed model as Vertex AI answers it; ten hours old, 1.15069 USD an hour and replica."""
+    resources = {"machineSpec": L4, "minReplicaCount": 1, "maxReplicaCount": 3} | changes.pop("resources", {})
+    return {
+        "id": id,
+        "displayName": "llama",
+        "model": "projects/1/locations/us-central1/models/m",
+        "modelVersionId": "2",
+        "createTime": "2026-11-26T08:00:00.123456789Z",
+        "dedicatedResources": resources,
+        "status": {"availableReplicaCount": 2},
+    } | changes
+
+
+def of(*found: dict[str, Any], **changes: Any) -> Status:
+    """The status of an endpoint with these deployments."""
+    document = {
+        "name": "projects/1/locations/us-central1/endpoints/12",
+        "displayName": "chat",
+        "createTime": "2026-11-25T18:00:00Z",
+        "labels": {"expiry": "2026-11-30"},
+        "deployedModels": list(found),
+        "trafficSplit": {"1": 90, "2": 10},
+    }
+    return status_of({**document, **changes}, region="us-central1", at=NOW)
+
+
+def test_cost_is_price_times_time_for_the_least_and_the_most_replicas() -> None:
+    now = of(deployed())
+    assert now.usd_per_hour_now == pytest.approx(2 * 1.15069)
+    assert now.usd_so_far == pytest.approx((11.5069, 34.5207), rel=1e-4)
+    assert now.as_dict()["cost"] == {
+        "now_usd_per_hour": 2.30138,
+        "so_far_usd": {"least": pytest.approx(11.5069, rel=1e-4), "most": pytest.approx(34.5207, rel=1e-4)},
+    }
+
+
+def test_replicas_that_nobody_counted_are_not_none() -> None:
+    now = of(deployed(status={}))
+    assert now.deployments[0].available is None
+    assert not now.ready
+    assert now.usd_per_hour_now == pytest.approx(1.15069)  # the least
+    assert now.as_dict()["deployments"][0]["replicas"] == {"available": None, "min": 1, "max": 3}
+
+
+def test_one_unknown_price_makes_the_sum_unknown() -> None:
+    other = {"machineSpec": {"machineType": "z9-mega-1g"}}
+    now = of(deployed(), deployed("2", resources=other))
+    assert now.usd_per_hour_now is None
+    assert now.usd_so_far is None
+    assert now.as_dict()["cost"] == {"now_usd_per_hour": "unknown", "so_far_usd": "unknown"}
+    assert now.deployments[0].usd_so_far is not None
+
+
+def test_more_traffic_first_and_none_is_zero() -> None:
+    now = of(deployed("3"), deployed("2"), deployed("1"))
+    assert [(each.id, each.traffic) for each in now.deployments] == [("1", 90), ("2", 10), ("3", 0)]
+    assert of(deployed("3")).ready is False  # it has a replica, but gets nothing
+
+
+def test_no_deployment_costs_nothing() -> None:
+    now = of(trafficSplit={})
+    assert (now.ready, now.usd_per_hour_now, now.usd_so_far) == (False, 0, (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("label", "days", "text"),
+    [
+        ("2026-11-30", 4, "2026-11-30, in 4 days"),
+        ("2026-11-27", 1, "2026-11-27, in 1 day"),
+        ("2026-11-26", 0, "2026-11-26, today"),
+        ("2026-11-25", -1, "2026-11-25, passed 1 day ago"),
+        ("never", None, "never"),
+        ("", None, "no label expiry"),
+    ],
+)
+def test_expiry(label: str, days: int | None, text: str) -> None:
+    found = of(labels={"expiry": label} if label else {}).expiry
+    assert (found.days_left, found.text) == (days, text)
+
+
+@pytest.mark.parametrize(
+    ("document", "kind"),
+    [
+        ({}, "shared"),
+        (
+            {"dedicatedEndpointEnabled": True, "dedicatedEndpointDns": "x.prediction.vertexai.goog"},
+            "dedicated",
+        ),
+        ({"privateServiceConnectConfig": {"enablePrivateServiceConnect": True}}, "private"),
+    ],
+)
+def test_kind(document: dict[str, Any], kind: str) -> None:
+    assert of(**document).kind == kind
+
+
+def series(code: str, *values: str) -> dict[str, Any]:
+    """A series of response_count, as Cloud Monitoring answers it."""
+    points = [{"value": {"int64Value": value}} for value in values]
+    return {"metric": {"labels": {"response_code": code}}, "points": points}
+
+
+def test_requests_by_class() -> None:
+    found = requests_of({"timeSeries": [series("200", "90", "5"), series("429", "3"), series("503", "2")]})
+    assert (found.total, found.failed) == (100, 5)
+    assert found.as_dict()["by_class"] == {"2xx": 95, "4xx": 3, "5xx": 2}
+    assert requests_of({}).total == 0
+    with pytest.raises(ValueError, match="no time series of response_count"):
+        requests_of({"timeSeries": [{"points": []}]})
+
+
+def test_what_monitoring_is_asked(served: Served) -> None:
+    asked: list[Request] = []
+
+    def answer(request: Request) -> Answer:
+        asked.append(request)
+        return Answer(body=json.dumps({"timeSeries": [series("200", "7")]}).encode())
+
+    environ = {"GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT": served.cloud.url}
+    endpoint = find(endpoint=served.names["shared"], environ=environ)
+    with serving(answer) as url:
+        environ["GOOGLE_MONITORING_CUSTOM_ENDPOINT"] = url
+        with Google(endpoint, environ) as google:
+            assert requests_of(google.responses(NOW)).total == 7
+    from urllib.parse import parse_qs
+
+    (request,) = asked
+    query = {name: values[0] for name, values in parse_qs(request.query).items()}
+    assert request.path == "/v3/projects/123456789012/timeSeries"
+    assert query["filter"] == (
+        'metric.type = "aiplatform.googleapis.com/prediction/online/response_count"'
+        f' AND resource.labels.endpoint_id = "{endpoint.id}"'
+    )
+    assert (query["interval.startTime"], query["interval.endTime"]) == (
+        "2026-11-26T17:00:00Z",
+        "2026-11-26T18:00:00Z",
+    )
+
+
+# The command -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def outputs(served: Served, tmp_path: Path) -> str:
+    """A file with the outputs of the stack with the dedicated endpoint."""
+    file = tmp_path / "outputs.json"
+    file.write_text(json.dumps(served.outputs("dedicated")))
+    return str(file)
+
+
+def run(*options: str) -> Result:
+    result = CliRunner().invoke(app, ["status", *options])
+    assert "Traceback" not in result.output
+    return result
+
+
+def test_page(outputs: str, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    result = run("--outputs", outputs)
+    assert result.exit_code == 0, result.output
+    lines = [line.rstrip() for line in result.stdout.splitlines()]
+    assert lines[0].startswith("dedicated  serves  20")
+    assert f"endpoint  {served.names['dedicated']}" in lines
+    assert f"kind      dedicated, {served.dns['dedicated']}" in lines
+    assert "expiry    no label expiry" in lines
+    assert any(line.endswith("nothing here: this is the local Google Cloud") for line in lines)
+    assert any("g2-standard-12, 1 x L4" in line and "1 of 1" in line and "100 %" in line for line in lines)
+    assert "No errors in the containers' logs of 24 hours." in lines
+    assert "not read: requests: Cloud Monitoring has no figures of this project's predictions yet." in lines
+    assert "\x1b[" not in result.output
+
+
+def test_json(outputs: str, served: Served) -> None:
+    document = json.loads(run("--outputs", outputs, "--json").stdout)
+    assert (document["ready"], document["kind"], document["local"]) == (True, "dedicated", True)
+    assert document["endpoint"] == served.names["dedicated"]
+    (found,) = document["deployments"]
+    assert found["replicas"] == {"available": 1, "min": 1, "max": 1}
+    assert found["cost"]["replica_usd_per_hour"] == 1.15069
+    assert document["requests_last_hour"] is None
+    assert document["last_errors"] == []
+
+
+def test_what_cannot_be_read_is_said_and_the_rest_is_shown(outputs: str, served: Served) -> None:
+    fault = {"code": "PERMISSION_DENIED", "message": "Permission denied for all log views"}
+    served.cloud.admin.fault("/v2/entries:list", status=fault)
+    document = json.loads(run("--outputs", outputs, "--json").stdout)
+    assert document["ready"]
+    assert document["last_errors"] is None
+    assert any(note.startswith("errors: ") and "roles/logging.viewer" in note for note in document["notes"])
+
+
+def test_watch_looks_again_until_it_is_interrupted(
+    outputs: str, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 2:
+            served.cloud.admin.fault(
+                "/endpoints/", method="GET", status={"code": "UNAVAILABLE", "message": "down"}
+            )
+        if len(slept) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("infra.cli.status.time.sleep", sleep)
+    result = run("--outputs", outputs, "--watch", "--every", "2", "--json")
+    assert result.exit_code == 130
+    assert slept == [2, 2, 2]
+    assert [json.loads(line)["ready"] for line in result.stdout.splitlines()] == [True, True]
+    assert "answers 503: down It is asked again." in result.stderr
+    assert served.cloud.admin.unmet_faults() == []
+
+
+def test_watch_for_people(outputs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("infra.cli.status.time.sleep", interrupt)
+    result = run("--outputs", outputs, "--watch")
+    assert result.exit_code == 130
+    assert result.stdout.count("1 of 1") == 1
+
+
+def test_an_endpoint_that_is_gone(tmp_path: Path, served: Served) -> None:
+    file = tmp_path / "outputs.json"
+    old = {
+        name: value.replace("/1002", "/1999") if isinstance(value, str) else value
+        for name, value in served.outputs("shared").items()
+    }
+    file.write_text(json.dumps({**old, "endpoint": served.names["shared"].replace("/1001", "/1999")}))
+    result = run("--outputs", str(file))
+    assert result.exit_code == 2
+    assert "endpoints/1999 any more. pulumi refresh" in result.stderr
