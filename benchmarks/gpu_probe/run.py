@@ -26,7 +26,7 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.gpu_probe.cases import GIB, Case, card, plan
-from benchmarks.gpu_probe.lines import Readings, read
+from infra.diagnose.readings import Readings, read
 from benchmarks.kv_configs import NoConfig
 from infra.cards import ModelCard
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from infra.diagnose import recognise
+
 # google.rpc.Code, which the error of an operation carries as a number.
 _CODES = (
     "OK",
@@ -246,52 +248,10 @@ _OTHER: Mapping[Kind, str] = {
     Kind.MISSING: "Run `pulumi refresh`, so that the state agrees with what exists, then `pulumi up`.",
 }
 
-# What vLLM prints when it cannot start, and which setting of the stack file is behind it. The first that fits counts.
-_DIAGNOSES: tuple[tuple[str, str], ...] = (
-    (
-        r"maximum number of tokens that can be stored in (?:the )?KV cache \((\d+)\)",
-        "vllm.max_model_len is larger than the {0} tokens that fit in the KV cache: set it to {0} or less, or raise "
-        "vllm.gpu_memory_utilization, or take hardware with more GPU memory.",
-    ),
-    (
-        r"estimated maximum model length is (\d+)",
-        "vllm.max_model_len does not fit: set it to {0} or less, or take hardware with more GPU memory.",
-    ),
-    (
-        r"No available memory for the cache blocks",
-        "The weights leave no room for the KV cache: raise vllm.gpu_memory_utilization, or take hardware with more "
-        "GPU memory.",
-    ),
-    (
-        r"CUDA out of memory|OutOfMemoryError",
-        "The GPU's memory is too small for these settings: lower vllm.max_num_seqs or vllm.max_model_len, or take "
-        "hardware with more GPU memory.",
-    ),
-    (
-        r"gated repo|GatedRepoError|awaiting a review|Access to model \S+ is restricted"
-        "|401 Client Error|403 Client Error",
-        "Hugging Face refused the download: accept the model's licence there, then run "
-        "`pulumi config set --secret vertex-vllm:hfToken` and give it a token of that account that may read it.",
-    ),
-    (
-        r"unrecognized arguments: (.+)",
-        "The image's vLLM does not know {0}: take it out of vllm.extra_args, or choose an image that knows it.",
-    ),
-    (
-        r"error: argument (\S+): (.+)",
-        "vLLM refused its argument {0} ({1}): correct it in the stack file.",
-    ),
-)  # fmt: skip
-
-
 def diagnose(lines: Iterable[str]) -> str:
-    """The setting behind a container's failure, from its log lines; empty if they are not recognised."""
-    text = "\n".join(lines)
-    for pattern, advice in _DIAGNOSES:
-        found = re.search(pattern, text, re.IGNORECASE)
-        if found:
-            return advice.format(*found.groups())
-    return ""
+    """Why a container failed and what to do, from its log lines; empty if no known failure is among them."""
+    found = recognise(lines)
+    return found[0].sentence if found else ""
 
 
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{6,}\b")

@@ -115,7 +115,9 @@ def failed(ctx: Context, vertex: Vertex, plan: Plan, rollout: Rollout, failure: 
             )
     advice = ""
     if kind in (Kind.CONTAINER, Kind.TRANSIENT, Kind.INVALID):
-        advice = diagnose([*shown, error.message]) or diagnose(lines)
+        advice = diagnose([*lines, error.message])
+        if advice and ctx.stack:
+            advice += f"\n  The change to the stack file: ./vertex-vllm diagnose --stack {ctx.stack}"
     text.append(advice or remedy(kind, error.message, plan.request))
     text.append(_left_over(ctx, vertex, plan))
     return "\n  ".join(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.gpu_probe.lines import Readings, read
+from infra.diagnose.readings import Readings, read
 
 V0_063 = """\
 INFO 10-01 10:00:00 model_runner.py:1025] Loading model weights took 14.9888 GB
