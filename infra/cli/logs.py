@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from infra.cli.common import console, fail, print_json
+from infra.cli.completion import levels
 from infra.cli.target import EndpointId, OutputsFile, Project, StackName, TargetRegion, give_up, target
 
 if TYPE_CHECKING:
@@ -30,10 +31,6 @@ _PATIENCE: Final = 10
 """Questions without an answer, one after the other, after which following ends."""
 
 
-def _levels(incomplete: str) -> list[str]:
-    return [level for level in _LEVELS if level.startswith(incomplete.upper())]
-
-
 def logs(
     stack: StackName = None,
     outputs: OutputsFile = None,
@@ -48,7 +45,7 @@ def logs(
         typer.Option(
             metavar="LEVEL",
             help="This level and worse: debug, info, warning, error, critical.",
-            autocompletion=_levels,
+            autocompletion=levels,
         ),
     ] = "",
     text: Annotated[

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from infra.cli.common import console, fail, one_gpu, print_json, table_console
+from infra.cli.completion import model_ids
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -211,14 +212,17 @@ def list_models(
 
 
 def show(
-    model_id: Annotated[str, typer.Argument(metavar="ID", help="Hugging Face id, org/name.")],
+    model_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Hugging Face id, org/name.", autocompletion=model_ids)
+    ],
     as_json: _Json = False,
 ) -> None:
     """Show everything that the catalogue knows of one model, with its sources.
 
     \b
-    Example:
+    Examples:
       vertex-vllm models show meta-llama/Llama-3.1-8B-Instruct
+      vertex-vllm models show meta-llama/Llama-3.1-8B-Instruct --json | jq .weights_gib
 
     \b
     Exit status:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from infra.cli.common import Exit, console, print_json
+from infra.cli.completion import stack_names
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +27,12 @@ _STYLES: Final = {"PASS": "green", "FAIL": "bold red", "WARN": "yellow", "SKIP":
 
 def preflight(
     stack: Annotated[
-        str, typer.Option(metavar="STACK", help="The stack whose settings, Pulumi.STACK.yaml, are checked.")
+        str,
+        typer.Option(
+            metavar="STACK",
+            help="The stack whose settings, Pulumi.STACK.yaml, are checked.",
+            autocompletion=stack_names,
+        ),
     ] = "dev",
     as_json: Annotated[bool, typer.Option("--json", help="The same answers as JSON.")] = False,
 ) -> None:

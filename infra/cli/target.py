@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from infra.cli.common import Exit, fail
+from infra.cli.completion import stack_names
 
 if TYPE_CHECKING:
     from infra.client import ClientError, Endpoint
@@ -21,6 +22,7 @@ StackName = Annotated[
         "--stack",
         metavar="STACK",
         help="The stack whose endpoint it is; pulumi is asked for its outputs.",
+        autocompletion=stack_names,
         rich_help_panel=_PANEL,
     ),
 ]

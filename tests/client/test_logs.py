@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from infra.cli import completion
 from infra.cli import logs as command
 from infra.cli.app import app
 from infra.client.google import Google
@@ -328,4 +329,4 @@ def test_a_local_endpoint_sends_nothing_elsewhere(served: Served, monkeypatch: p
 
 def test_levels_are_cloud_loggings_and_complete() -> None:
     assert command._LEVELS == SEVERITIES
-    assert command._levels("e") == ["ERROR", "EMERGENCY"]
+    assert [level.upper() for level in completion.levels("")] == list(SEVERITIES[1:])
