@@ -12,6 +12,7 @@ from infra.cli import (
     logs,
     models_add,
     models_list,
+    predict,
     preflight,
     report,
     snippets,
@@ -33,6 +34,7 @@ app.command("fit")(fit.fit)
 app.command("preflight")(preflight.preflight)
 app.command("report")(report.report)
 app.command("bench")(bench.bench)
+app.command("predict")(predict.predict)
 app.command("snippets")(snippets.snippets)
 app.command("logs")(logs.logs)
 app.command("status")(status.status)

@@ -1,0 +1,311 @@
+"""``vertex-vllm predict``: the default route, for one prompt or for a file of instances."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from infra.cli.common import Exit, console, fail, print_json
+from infra.cli.target import EndpointId, OutputsFile, Project, StackName, TargetRegion, give_up, target
+
+if TYPE_CHECKING:
+    from infra.client import Endpoint
+    from infra.client.predict import Answer, Instance
+
+__all__ = ["predict"]
+
+_FIELDS = "Fields of the route"
+_FILE = "A file of instances"
+
+
+def predict(
+    prompt: Annotated[
+        str | None, typer.Argument(metavar="[PROMPT]", help="The text to go on with; `-` or a pipe is stdin.")
+    ] = None,
+    stack: StackName = None,
+    outputs: OutputsFile = None,
+    endpoint: EndpointId = None,
+    project: Project = None,
+    region: TargetRegion = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Most new tokens; vLLM's 16 if unset.", rich_help_panel=_FIELDS
+        ),
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(metavar="T", min=0.0, help="0 is greedy.", rich_help_panel=_FIELDS)
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P", min=0.0, max=1.0, help="Share of the likeliest tokens.", rich_help_panel=_FIELDS
+        ),
+    ] = None,
+    top_k: Annotated[
+        int | None,
+        typer.Option(metavar="K", min=-1, help="The K likeliest tokens; -1 is all.", rich_help_panel=_FIELDS),
+    ] = None,
+    raw_response: Annotated[
+        bool | None,
+        typer.Option(
+            "--raw-response/--no-raw-response",
+            help="Only the new text, not `Prompt:` and `Output:`; as the server does if unset.",
+            rich_help_panel=_FIELDS,
+        ),
+    ] = None,
+    lora_id: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="LoRA adapter: gs://bucket/path or a Hugging Face repository.",
+            rich_help_panel=_FIELDS,
+        ),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH|URL",
+            help="multi_modal_data. Llama 3.2 wants a prompt that begins <|begin_of_text|><|image|>.",
+            rich_help_panel=_FIELDS,
+        ),
+    ] = None,
+    instances: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help='JSON Lines: {"prompt": …} with any field of the route, or "a prompt". The fields above are defaults.',
+            rich_help_panel=_FILE,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where the answers go, JSON Lines; NAME.predictions.jsonl if unset.",
+            rich_help_panel=_FILE,
+        ),
+    ] = None,
+    concurrency: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, max=256, help="Most requests at once.", rich_help_panel=_FILE),
+    ] = 8,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume/--no-resume",
+            help="Keep the predictions that the file of answers has, and ask for the rest.",
+            rich_help_panel=_FILE,
+        ),
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="The answer, or what was done, as JSON.")] = False,
+) -> None:
+    """Ask the endpoint's default route (:predict) to go on with a text; no chat template is needed.
+
+    Of a file of instances at most --concurrency are asked at once. Every answer is written when it comes; the same
+    command again asks only for what is missing or failed. A server that is busy (429, 503) is asked again.
+
+    \b
+    Examples:
+      vertex-vllm predict --stack dev "A car is" --max-tokens 64 --raw-response
+      echo "A car is" | vertex-vllm predict --stack dev --json
+      vertex-vllm predict --stack dev --instances prompts.jsonl --max-tokens 200 --concurrency 32
+      vertex-vllm predict --endpoint 123 --project my-project --region us-central1 "Hello"
+
+    \b
+    Exit status:
+      0  every instance has a prediction
+      2  wrong usage, a file that cannot be read or written, or no such endpoint
+      8  no answer, or an error in the place of one
+    """
+    if instances is not None and prompt is not None:
+        fail("A PROMPT or --instances FILE, not both: what do you want to ask?")
+    if instances is None and output is not None:
+        fail("-o is for --instances FILE; the answer to one prompt goes to stdout.")
+    found = target(stack, outputs, endpoint, project, region)
+    fields: dict[str, Any] = {
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_k": top_k,
+        "raw_response": raw_response,
+        "lora_id": lora_id,
+        "multi_modal_data": _multi_modal_data(image, found),
+    }
+    fields = {name: value for name, value in fields.items() if value is not None}
+    if instances is None:
+        _one(found, {"prompt": _text(prompt), **fields}, as_json)
+    else:
+        _file(found, instances, output, fields, concurrency, resume, as_json)
+
+
+def _text(prompt: str | None) -> str:
+    if prompt not in (None, "-"):
+        return str(prompt)
+    if prompt is None and sys.stdin.isatty():
+        fail(
+            'What is the prompt? vertex-vllm predict --stack dev "A car is", or a pipe, or --instances FILE.'
+        )
+    try:
+        text = sys.stdin.read()
+    except UnicodeError:
+        fail("The prompt on stdin is not UTF-8.")
+    if not text:
+        fail("The prompt on stdin is empty.")
+    return text.removesuffix("\n")
+
+
+def _multi_modal_data(image: str | None, endpoint: Endpoint) -> dict[str, str] | None:
+    if image is None:
+        return None
+    from infra.client import ClientError
+    from infra.client.images import image_part
+
+    try:
+        part = image_part(image, dedicated=endpoint.dedicated)
+    except ClientError as error:
+        give_up(error)
+    return {"image": part["image_url"]["url"]}
+
+
+def _one(endpoint: Endpoint, fields: dict[str, Any], as_json: bool) -> None:
+    from infra.client import ClientError
+    from infra.client.predict import Predictor
+
+    async def ask() -> Answer:
+        async with Predictor(endpoint, endpoint.token()) as predictor:
+            return await predictor.ask(fields)
+
+    try:
+        answer = asyncio.run(ask())
+    except ClientError as error:
+        give_up(error)
+    if not answer.ok:
+        _no_answer(endpoint, answer, fields.get("max_tokens"))
+    if as_json:
+        shown = {
+            "endpoint": endpoint.name,
+            "deployed_model_id": answer.deployed_model_id,
+            "prediction": answer.prediction,
+            "seconds": round(answer.seconds, 3),
+        }
+        print_json(shown)
+        return
+    many = answer.prediction if isinstance(answer.prediction, list) else [answer.prediction]
+    for each in many:
+        _say(str(each))
+
+
+def _say(text: str) -> None:
+    """A model's text: as it is into a pipe, without what a terminal would obey on one."""
+    if sys.stdout.isatty():
+        from infra.client.logs import printable
+
+        text = printable(text)
+    typer.echo(text.encode("utf-8", "replace").decode())
+
+
+def _no_answer(endpoint: Endpoint, answer: Answer, max_tokens: int | None) -> NoReturn:
+    from infra.client.advice import advice
+
+    said = advice(
+        endpoint,
+        answer.status,
+        answer.error,
+        seconds=answer.seconds,
+        max_tokens=max_tokens,
+        fixed_token=endpoint.token().fixed,
+    )
+    typer.echo(said, err=True)
+    raise typer.Exit(Exit.NO_ANSWER)
+
+
+def _file(
+    endpoint: Endpoint,
+    path: Path,
+    output: Path | None,
+    fields: dict[str, Any],
+    concurrency: int,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Every instance of a file; the answers go to another, a bar to stderr."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from infra.client import ClientError
+    from infra.client.predict import Answers, Predictor, ask_all, read_instances
+
+    output = output or path.with_name(f"{path.name.removesuffix('.jsonl')}.predictions.jsonl")
+    failures: Counter[tuple[int | None, str]] = Counter()
+    slowest: dict[tuple[int | None, str], Answer] = {}
+    done = kept = total = 0
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        if output.exists() and output.samefile(path):
+            fail(f"-o {output} is the file of instances itself. Name another.")
+        total = sum(1 for _ in read_instances(path, fields))  # a wrong line is found before anything is asked
+        if not total:
+            fail(f"{path} has no instance.")
+        with Answers(output, resume=resume) as answers:
+            kept = sum(1 for each in read_instances(path, fields) if answers.has(each))
+            with Progress(*columns, console=console(sys.stderr), transient=True) as bar:
+                task = bar.add_task("predictions", total=total, completed=kept)
+
+                def tell(instance: Instance, answer: Answer) -> None:
+                    nonlocal done
+                    answers.add(instance, answer)
+                    if answer.ok:
+                        done += 1
+                    else:
+                        kind = (answer.status, answer.error)
+                        failures[kind] += 1
+                        slowest.setdefault(kind, answer)
+                    failed = f", {failures.total()} failed" if failures else ""
+                    bar.update(task, advance=1, description=f"predictions{failed}")
+
+                async def run() -> Answer | None:
+                    missing = (each for each in read_instances(path, fields) if not answers.has(each))
+                    async with Predictor(endpoint, endpoint.token(), concurrency=concurrency) as predictor:
+                        return await ask_all(predictor, missing, tell, concurrency=concurrency)
+
+                stopped = asyncio.run(run())
+            if stopped is None:
+                answers.put_in_order()
+    except ClientError as error:
+        give_up(error)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"\nStopped: {output} has {kept + done} of {total} predictions. The same command goes on.",
+            err=True,
+        )
+        raise
+    if as_json:
+        print_json(
+            {
+                "output": str(output),
+                "instances": total,
+                "predicted": done,
+                "kept": kept,
+                "failed": failures.total(),
+                "not_asked": total - done - kept - failures.total(),
+            }
+        )
+    earlier = f", {kept} of them from an earlier run" if kept else ""
+    typer.echo(f"{output}: {kept + done} of {total} predictions{earlier}", err=True)
+    if not failures:
+        return
+    worst, times = failures.most_common(1)[0]
+    others = f" ({len(failures) - 1} other kinds of error are in the file)" if len(failures) > 1 else ""
+    unasked = " The rest was not asked." if stopped is not None else ""
+    typer.echo(
+        f"{failures.total()} failed, {times} of them so{others}.{unasked} The same command asks again.",
+        err=True,
+    )
+    _no_answer(endpoint, slowest[worst], fields.get("max_tokens"))
