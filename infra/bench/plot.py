@@ -58,6 +58,8 @@ def plot(run: Run, before: Run | None = None) -> str:
     name = run.endpoint.rpartition("/")[2]
     title = f"Endpoint {name}{f', {run.hardware}' if run.hardware else ''}"
     what = f"{run.created}, {_asked(run)}"
+    if run.local:
+        what += "; local Google Cloud, no GPU"
     if before is not None:
         what += f"; dashed: {before.created}"
     return (

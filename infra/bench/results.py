@@ -189,6 +189,7 @@ class Run(_Saved):
         hardware: Machine, GPUs and region, in words; empty where not known.
         workload: What each request asked for.
         price: None where no price is known.
+        local: Whether it ran in the local Google Cloud: then the times are this machine's, not a GPU's.
         levels: In the order in which they ran.
     """
 
@@ -198,6 +199,7 @@ class Run(_Saved):
     hardware: str = ""
     workload: Workload
     price: Price | None = None
+    local: bool = False
     levels: tuple[Level, ...]
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,0 +1,245 @@
+"""``vertex-vllm bench``: against the local cloud, against a server of known times, and with saved runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from infra.bench.results import read_run
+from infra.cli.app import app
+from infra.cli.bench import _price
+from infra.client import find
+from infra.recipes.costs import cost_outputs
+from tests.cli.conftest import serving
+from tests.client.conftest import Served
+
+from .conftest import Model, error, level_of, run_of
+
+__all__ = ["serving"]
+
+NAME = "projects/1/locations/us-central1/endpoints/7"
+
+
+def bench(*arguments: object, width: int = 200) -> Result:
+    return CliRunner().invoke(
+        app, ["bench", *map(str, arguments)], env={"COLUMNS": str(width), "NO_COLOR": "1"}
+    )
+
+
+@pytest.fixture
+def outputs(model: Model, tmp_path: Path) -> Path:
+    """Outputs of a stack whose chat completions the test's server answers."""
+    base = model.url.removesuffix("/v1")
+    file = tmp_path / "outputs.json"
+    file.write_text(
+        json.dumps(
+            {
+                "endpoint": NAME,
+                "openai_base_url": f"{base}/v1beta1/{NAME}",
+                "predict_url": f"{base}/v1/{NAME}:predict",
+            }
+        )
+    )
+    return file
+
+
+@pytest.mark.parametrize("kind", ["shared", "dedicated"])
+def test_on_the_local_cloud(served: Served, kind: str, tmp_path: Path) -> None:
+    file, saved, picture = (tmp_path / name for name in ("o.json", "r.json", "p.svg"))
+    file.write_text(json.dumps(served.outputs(kind)))
+    done = bench(
+        *("--outputs", file, "--concurrency", "1,4", "--requests", 8, "--input-tokens", 64),
+        *("--output-tokens", 16, "--save", saved, "--plot", picture),
+    )
+    assert done.exit_code == 0, done.output
+    run = read_run(saved)
+    assert run.endpoint == served.names[kind]
+    assert run.local
+    assert [(level.value, level.completed, level.failed) for level in run.levels] == [(1, 8, 0), (4, 8, 0)]
+    for level in run.levels:
+        assert level.output_tokens == 8 * 16
+        assert level.input_tokens == pytest.approx(8 * 64, rel=0.15)
+        assert all(0 < first <= last for first, last in zip(level.ttft, level.latency, strict=True))
+    ElementTree.parse(picture)
+    assert "times are those of this machine, not of a GPU" in done.output
+    assert f"{served.names[kind]}: 2 levels, at most 17 requests of 16 output tokens" in done.stderr
+
+
+def test_json_is_all_of_stdout(served: Served, tmp_path: Path) -> None:
+    file = tmp_path / "o.json"
+    file.write_text(json.dumps(served.outputs("shared")))
+    done = bench("--outputs", file, "--rate", "20", "--requests", 6, "--output-tokens", 8, "--json")
+    found = json.loads(done.stdout)
+    (level,) = found["levels"]
+    assert (level["kind"], level["value"], level["completed"], level["failed"]) == ("rate", 20, 6, 0)
+    assert level["output_throughput"] == pytest.approx(6 * 8 / level["duration"], rel=0.01)
+    assert level["usd_per_million_output_tokens"] is None
+
+
+def row(done: Result, name: str) -> list[str]:
+    found = re.search(rf"^ *{name} +(.+)$", done.stdout, re.MULTILINE)
+    assert found, done.output
+    return found[1].split()
+
+
+def test_figures_errors_and_price(model: Model, outputs: Path) -> None:
+    model.first, model.each = 0.1, 0.01
+    model.refuse = lambda number: error(503, "upstream") if number == 3 else None
+    done = bench(
+        *("--outputs", outputs, "--concurrency", "2", "--requests", 8, "--output-tokens", 11),
+        *("--usd-per-hour", 3.6),
+    )
+    assert done.exit_code == 0, done.output
+    answers, errors, *_ = cells = row(done, "2")
+    assert (answers, errors) == ("7", "1")
+    assert 100 <= float(cells[4]) < 200  # TTFT
+    assert 10 <= float(cells[7]) < 15  # TPOT
+    assert float(cells[-1]) == pytest.approx(1000 / float(cells[3].replace(",", "")), rel=0.01)
+    assert "concurrency 2: 1 x HTTP 503: upstream" in done.stdout
+    assert "lower --output-tokens" in done.stdout
+    assert model.most == 2
+    assert len(model.asked) == 9  # one to warm up
+    assert all(asked["ignore_eos"] and asked["max_tokens"] == 11 for asked in model.asked)
+
+
+def test_the_length_of_prompts_follows_what_the_server_counts(model: Model, outputs: Path) -> None:
+    model.first = model.each = 0
+    bench("--outputs", outputs, "--concurrency", "1", "--requests", 3, "--input-tokens", 100)
+    counted = [len(asked["messages"][0]["content"].split()) + 10 for asked in model.asked]
+    assert counted[0] == 111  # 100 words, a name, and 10 that the server adds
+    assert counted[1:] == [101] * 3
+
+
+def test_own_prompts_and_an_adapter(model: Model, outputs: Path, tmp_path: Path) -> None:
+    model.first = model.each = 0
+    file = tmp_path / "p.txt"
+    file.write_text("first\nsecond\n")
+    done = bench(
+        *("--outputs", outputs, "--concurrency", "1", "--requests", 3, "--prompts", file),
+        *("--model", "lora", "--no-ignore-eos"),
+    )
+    assert done.exit_code == 0, done.output
+    said = [asked["messages"][0]["content"] for asked in model.asked]
+    assert said == ["first", "second", "first", "second"]
+    assert {asked["model"] for asked in model.asked} == {"lora"}
+    assert not any("ignore_eos" in asked for asked in model.asked)
+
+
+@pytest.mark.parametrize(
+    ("refused", "said"),
+    [(error(403, "denied"), "aiplatform.endpoints.predict"), (error(500, "boom"), "HTTP 500: boom")],
+)
+def test_no_load_where_the_first_request_fails(model: Model, outputs: Path, refused: Any, said: str) -> None:
+    model.refuse = lambda number: refused
+    done = bench("--outputs", outputs, "--concurrency", "16")
+    assert done.exit_code == 8
+    assert "so no load was sent" in done.stderr
+    assert said in done.stderr
+    assert len(model.asked) == 1
+
+
+def test_a_server_that_breaks_down_ends_the_run(model: Model, outputs: Path) -> None:
+    model.first = model.each = 0
+    model.refuse = lambda number: error(500, "boom") if number > 1 else None
+    done = bench("--outputs", outputs, "--concurrency", "1,2,4")
+    assert done.exit_code == 8
+    assert len(model.asked) == 21
+    assert "after 20 errors in a row" in done.stdout
+
+
+def test_it_asks_which_endpoint() -> None:
+    done = bench("--concurrency", "1")
+    assert done.exit_code == 2
+    assert "--stack" in done.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--concurrency", "0"),
+        ("--concurrency", "1.5"),
+        ("--concurrency", "513"),
+        ("--concurrency", "1,1"),
+        ("--concurrency", "x"),
+        ("--concurrency", ""),
+        ("--rate", "nan"),
+        ("--rate", "101"),
+        ("--rate", "1", "--concurrency", "1"),
+        ("--requests", "10001"),
+        ("--seconds", "4000"),
+        ("--save", "/nowhere/run.json"),
+    ],
+)
+def test_bounds_are_kept(model: Model, outputs: Path, arguments: tuple[str, ...]) -> None:
+    assert bench("--outputs", outputs, *arguments).exit_code == 2
+    assert model.asked == []
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> tuple[Path, Path]:
+    """An earlier and a later run."""
+    before, after = tmp_path / "before.json", tmp_path / "after.json"
+    before.write_text(run_of(level_of(1), level_of(4)).saved())
+    slow = tuple(0.03 + number / 1e4 for number in range(10))
+    after.write_text(run_of(level_of(4, tpot=slow), price=None).saved())
+    return before, after
+
+
+def test_two_saved_runs_side_by_side(runs: tuple[Path, Path]) -> None:
+    before, after = runs
+    done = bench("--from", after, "--compare", before)
+    assert done.exit_code == 0, done.output
+    assert "Price unknown" in done.stdout
+    assert row(done, "4")[-1] == "unknown"
+    assert re.search(r"^concurrency 4 +\+0\.0 % +~ \+0\.0 % +\+52\.2 % ", done.stdout, re.MULTILINE)
+    found = json.loads(bench("--from", after, "--compare", before, "--json").stdout)["compared"]
+    assert [each["tpot"]["verdict"] for each in found["levels"]] == ["worse"]
+
+
+@pytest.mark.parametrize("width", [80, 117, 118, 200])
+def test_the_table_is_whole_at_any_width(runs: tuple[Path, Path], width: int) -> None:
+    done = bench("--from", runs[0], width=width)
+    assert "…" not in done.stdout
+    assert row(done, "4")[0] == "10"
+    assert max(len(line) for line in done.stdout.splitlines()[:4]) <= width
+
+
+def test_a_saved_run_goes_without_an_endpoint(runs: tuple[Path, Path]) -> None:
+    assert bench("--from", runs[0], "--endpoint", "7").exit_code == 2
+    assert bench("--from", runs[0].with_name("none.json")).exit_code == 2
+    other = bench("--from", runs[0], "--compare", __file__)
+    assert other.exit_code == 2
+    assert "is no run" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("costs", "known"), [({}, False), ({"replica": {"usd_per_hour": "unknown"}}, False), (None, True)]
+)
+def test_the_price_is_the_plans(
+    serving: Any, costs: dict[str, Any] | None, known: bool, tmp_path: Path
+) -> None:
+    outputs = {
+        "endpoint": NAME,
+        "openai_base_url": f"https://us-central1-aiplatform.googleapis.com/v1beta1/{NAME}",
+        "predict_url": f"https://us-central1-aiplatform.googleapis.com/v1/{NAME}:predict",
+        **({"cost": costs} if costs is not None else cost_outputs(serving)),
+    }
+    file = tmp_path / "outputs.json"
+    file.write_text(json.dumps(outputs))
+    endpoint = find(outputs=file, environ={})
+    price, hardware = _price(endpoint, None, None)
+    if not known:
+        assert (price, hardware) == (None, "")
+    else:
+        assert price is not None
+        assert price.usd_per_hour == pytest.approx(serving.usd_per_hour)
+        assert hardware == "g2-standard-12 with 1 x NVIDIA_L4 in us-central1"
+    by_hand, _ = _price(endpoint, None, 5.0)
+    assert by_hand is not None
+    assert by_hand.usd_per_hour == 5
