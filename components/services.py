@@ -22,6 +22,9 @@ REQUIRED_SERVICES: tuple[str, ...] = (
 )
 """APIs that the other components call, or that the platform calls for them."""
 
+TELEMETRY_SERVICES: tuple[str, ...] = ("monitoring.googleapis.com",)
+"""APIs that only the telemetry calls."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EnabledServicesArgs:

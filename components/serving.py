@@ -16,7 +16,8 @@ from components.deployment import AutoscalingMetric, ModelDeployment, ModelDeplo
 from components.endpoint import ServingEndpoint, ServingEndpointArgs
 from components.identity import Grants, ServingIdentity, ServingIdentityArgs
 from components.model import UploadedModel, UploadedModelArgs
-from components.services import EnabledServices, EnabledServicesArgs
+from components.services import REQUIRED_SERVICES, TELEMETRY_SERVICES, EnabledServices, EnabledServicesArgs
+from components.telemetry import ServingTelemetry, ServingTelemetryArgs
 from infra.recipes import ServingPlan
 
 TOKEN = "vertex-vllm:serving:ServedModel"
@@ -39,6 +40,8 @@ class ServedModelArgs:
         on_destroy_bucket: What destroy does with a bucket made here.
         hf_token: Hugging Face read token, secret; None when it is not needed.
         labels: Labels of everything that has labels.
+        telemetry: Whether a dashboard and alerts are made.
+        notification_channels: Channels that the alerts go to, `projects/P/notificationChannels/ID`.
     """
 
     project: str
@@ -53,6 +56,8 @@ class ServedModelArgs:
     on_destroy_bucket: OnDestroy = "if_empty"
     hf_token: pulumi.Input[str] | None = None
     labels: Mapping[str, str]
+    telemetry: bool = False
+    notification_channels: tuple[str, ...] = ()
 
 
 class ServedModel(pulumi.ComponentResource):
@@ -67,6 +72,7 @@ class ServedModel(pulumi.ComponentResource):
         staging_uri: `gs://` prefix for staged files.
         model_uri: `gs://` prefix for weights and adapters.
         service_account: Email that the container runs as.
+        dashboard: Resource name of the dashboard, None without telemetry.
     """
 
     endpoint: pulumi.Output[str]
@@ -77,12 +83,16 @@ class ServedModel(pulumi.ComponentResource):
     staging_uri: pulumi.Output[str]
     model_uri: pulumi.Output[str]
     service_account: pulumi.Output[str]
+    dashboard: pulumi.Output[str | None]
 
     def __init__(self, name: str, args: ServedModelArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(TOKEN, name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         plan = args.plan
-        services = EnabledServices(f"{name}-services", EnabledServicesArgs(project=args.project), child)
+        apis = (*REQUIRED_SERVICES, *(TELEMETRY_SERVICES if args.telemetry else ()))
+        services = EnabledServices(
+            f"{name}-services", EnabledServicesArgs(project=args.project, services=apis), child
+        )
         # A child waits for its parent's registration, and that for what the parent depends on: everything below a
         # component comes after everything below the components it is made to depend on here.
         enabled = pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[services]))
@@ -159,6 +169,22 @@ class ServedModel(pulumi.ComponentResource):
             # fails to read its weights after minutes of paid GPU time.
             pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[identity, artifacts])),
         )
+        self.dashboard = pulumi.Output.from_input(None)
+        if args.telemetry:
+            self.dashboard = ServingTelemetry(
+                f"{name}-telemetry",
+                ServingTelemetryArgs(
+                    project=args.project,
+                    endpoint_id=args.endpoint_id,
+                    display_name=args.display_name,
+                    dedicated=plan.endpoint.dedicated,
+                    vllm_metrics=not plan.vllm.disable_log_stats,
+                    usd_per_hour=plan.usd_per_hour,
+                    notification_channels=args.notification_channels,
+                    labels=args.labels,
+                ),
+                enabled,
+            ).dashboard
         self.endpoint = endpoint.endpoint
         self.dedicated_endpoint_dns = endpoint.dedicated_dns
         self.model = model.model
@@ -177,5 +203,6 @@ class ServedModel(pulumi.ComponentResource):
                 "staging_uri": self.staging_uri,
                 "model_uri": self.model_uri,
                 "service_account": self.service_account,
+                "dashboard": self.dashboard,
             }
         )

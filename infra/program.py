@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -110,6 +111,8 @@ def serve(checked: Settings) -> ServedModel:
             on_destroy_bucket=checked.on_destroy_bucket,
             hf_token=None if checked.hf_token is None else pulumi.Output.secret(checked.hf_token),
             labels=labels,
+            telemetry=checked.telemetry,
+            notification_channels=checked.notification_channels,
         ),
     )
 
@@ -129,11 +132,13 @@ def outputs(checked: Settings, served: ServedModel) -> dict[str, Any]:
         "openai_base_url": url("openai_base_url"),
         "predict_url": url("predict_url"),
         "curl": url("curl"),
+        "snippets": url("openai_base_url").apply(_snippets),
         "dedicated_endpoint_dns": served.dedicated_endpoint_dns,
         "bucket": served.bucket,
         "model_uri": served.model_uri,
         "staging_uri": served.staging_uri,
         "service_account": served.service_account,
+        **({"dashboard": served.dashboard.apply(_dashboard_url(checked))} if checked.telemetry else {}),
         "region": checked.region,
         **cost_outputs(checked.plan),
         "warnings": list(checked.warnings),
@@ -252,6 +257,19 @@ def _reason(error: Exception) -> str:
     """What a provider answered, on one line, without what SDK and engine put around it."""
     text = " ".join(str(error).split()) or type(error).__name__
     return re.sub(r"^(invo\w+ (of )?gcp:\S+ (failed|returned an error)(: |$))+", "", text)[:400]
+
+
+def _dashboard_url(checked: Settings) -> Callable[[str | None], str]:
+    """The page of a dashboard in the console, from its resource name."""
+    console = "https://console.cloud.google.com/monitoring/dashboards/builder"
+    return lambda name: f"{console}/{(name or '').rpartition('/')[2]}?project={checked.project}"
+
+
+def _snippets(openai_base_url: str) -> dict[str, str]:
+    """Ready lines for the clients that people use, by client."""
+    from infra.client.snippets import snippets  # only where there is an address: not in a first preview
+
+    return snippets(openai_base_url, local=naming.is_loopback(openai_base_url))
 
 
 def _urls(checked: Settings, endpoint: str, dedicated_dns: str | None) -> EndpointUrls:

@@ -5,6 +5,7 @@ Proves nothing about an engine; `tests/engine/test_program.py` does.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -79,6 +80,8 @@ def test_exports(recorder: Recorder, exported: dict[str, Any], run: Run) -> None
     name = "vllm-endpoint-id"
     cost = found.pop("cost")
     assert cost["at_most"] == {"replicas": 1, "usd_per_hour": 1.15069, "usd_per_month": 840.0}
+    assert set(found["snippets"]) == {"curl", "openai", "litellm", "langchain"}
+    assert all(found["openai_base_url"] in text for text in found.pop("snippets").values())
     assert found.pop("curl").startswith(
         f'curl -sS "https://us-central1-aiplatform.googleapis.com/v1beta1/{name}/chat/completions"'
     )
@@ -97,6 +100,20 @@ def test_exports(recorder: Recorder, exported: dict[str, Any], run: Run) -> None
         "hourly_cost_usd": 1.1507,
         "warnings": [],
     }
+
+
+def test_telemetry_is_made_by_one_key(recorder: Recorder, exported: dict[str, Any], run: Run) -> None:
+    channel = "projects/my-project/notificationChannels/7"
+    own(telemetry="true", notificationChannels=json.dumps([channel]))
+    found = result(exported, run)
+    assert found["dashboard"] == (
+        "https://console.cloud.google.com/monitoring/dashboards/builder/vllm-telemetry-id?project=my-project"
+    )
+    assert [each.inputs["notificationChannels"] for each in recorder.of("AlertPolicy")] == [[channel]] * 3
+    idle = recorder.one("AlertPolicy", "vllm-telemetry-idle").inputs
+    assert "$1.15 an hour" in idle["documentation"]["content"]
+    endpoint = recorder.one("AiEndpoint").inputs["name"]
+    assert f'endpoint_id="{endpoint}"' in str(idle["conditions"])
 
 
 def test_labels_say_whose_and_what(recorder: Recorder, exported: dict[str, Any], run: Run) -> None:

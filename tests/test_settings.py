@@ -324,6 +324,27 @@ BAD: list[tuple[dict[str, str | None], dict[str, str], str]] = [
         "    fix: pulumi config set --secret vertex-vllm:hfToken",
     ),
     (
+        {"vertex-vllm:telemetry": "true", "vertex-vllm:notificationChannels": '["me@example.com"]'},
+        {},
+        "vertex-vllm:notificationChannels = 'me@example.com': not the name of a channel, "
+        "projects/PROJECT/notificationChannels/ID.\n"
+        "    fix: pulumi config set --path 'vertex-vllm:notificationChannels[0]' "
+        "projects/PROJECT/notificationChannels/ID (gcloud beta monitoring channels list has the names)",
+    ),
+    (
+        {"vertex-vllm:telemetry": "true", "vertex-vllm:notificationChannels": "mail"},
+        {},
+        "vertex-vllm:notificationChannels = 'mail': not a list of names.\n"
+        "    fix: pulumi config set --path 'vertex-vllm:notificationChannels[0]' "
+        "projects/PROJECT/notificationChannels/ID (gcloud beta monitoring channels list has the names)",
+    ),
+    (
+        {"vertex-vllm:notificationChannels": '["projects/p/notificationChannels/1"]'},
+        {},
+        "vertex-vllm:notificationChannels = '[\"projects/p/notificationChannels/1\"]': without telemetry there are no "
+        "alerts.\n    fix: pulumi config set vertex-vllm:telemetry true",
+    ),
+    (
         {"vertex-vllm:localCloud": "yes"},
         {},
         "vertex-vllm:localCloud = 'yes': not one of the choices.\n"
@@ -613,9 +634,14 @@ def test_everything_set(root: Path) -> None:
             "vertex-vllm:onDestroyBucket": "keep",
             "vertex-vllm:serviceAccount": "a@my-project.iam.gserviceaccount.com",
             "vertex-vllm:localCloud": "true",
+            "vertex-vllm:telemetry": "true",
+            "vertex-vllm:notificationChannels": '["projects/p/notificationChannels/1"]',
         },
         LOCAL,
     )
+    assert settings.telemetry
+    assert subject(settings).telemetry
+    assert settings.notification_channels == ("projects/p/notificationChannels/1",)
     assert settings.bucket == "my-bucket"
     assert settings.grants == "guide"
     assert settings.labels == {"owner": "me", "größe": "xl"}

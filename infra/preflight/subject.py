@@ -106,6 +106,7 @@ class Subject:
         hf_endpoint: Address of the Hugging Face hub without a slash at the end; empty where none may be asked (a local
             Google Cloud without a hub of its own on this machine).
         login: As whom Google is asked.
+        telemetry: Whether the stack makes a dashboard and alerts.
     """
 
     plan: ServingPlan
@@ -121,6 +122,7 @@ class Subject:
     hosts: Hosts
     hf_endpoint: str
     login: Login = Login()
+    telemetry: bool = False
 
 
 def hosts(config: Mapping[str, str], environ: Mapping[str, str], *, region: str) -> Hosts:

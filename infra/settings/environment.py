@@ -50,6 +50,8 @@ class Settings:
         on_destroy_bucket: What destroy does with a bucket of ours.
         hf_token: Hugging Face token in clear, None when the weights need none.
         api_endpoint: `http(s)://host[:port]` that replaces the regional Vertex AI host, None for the real one.
+        telemetry: Whether a dashboard and alerts are made.
+        notification_channels: Channels that the alerts go to.
         preflight: What a preview does with the answers of the preflight checks.
         hosts: Where these ask Google's services.
         login: As whom.
@@ -72,6 +74,8 @@ class Settings:
     on_destroy_bucket: OnDestroy
     hf_token: str | None = field(repr=False)
     api_endpoint: str | None
+    telemetry: bool
+    notification_channels: tuple[str, ...]
     preflight: Preflight
     hosts: Hosts
     login: Login
@@ -128,6 +132,7 @@ def subject(settings: Settings) -> Subject:
         hosts=settings.hosts,
         hf_endpoint=settings.hf_endpoint,
         login=settings.login,
+        telemetry=settings.telemetry,
     )
 
 
@@ -152,6 +157,8 @@ class _Parser(Values):
         endpoint = self.attempt(self.api_endpoint)
         dedicated = self.attempt(self.dedicated_endpoint)
         budget = self.attempt(self.budget)
+        telemetry = self.attempt(self.telemetry)
+        channels = self.attempt(self.notification_channels)
         preflight = self.attempt(self.preflight)
         token = self.attempt(self.token)
         loaded = self.attempt(self.stack_file)
@@ -189,6 +196,8 @@ class _Parser(Values):
             # A token that nothing reads would lie in the model's environment for nothing.
             hf_token=token if serving.weights_uri is None else None,
             api_endpoint=endpoint,
+            telemetry=bool(telemetry),
+            notification_channels=channels or (),
             preflight=preflight or "warn",
             hosts=where,
             login=login(self.raw.config, self.raw.environment),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
@@ -26,10 +27,12 @@ KEYS: tuple[str, ...] = (
     "labels",
     "localCloud",
     "maxUsdPerHour",
+    "notificationChannels",
     "onDestroyBucket",
     "preflight",
     "serviceAccount",
     "stackFile",
+    "telemetry",
 )
 """Every key of the namespace `vertex-vllm`; `Pulumi.yaml` describes each."""
 
@@ -40,6 +43,8 @@ OWN_ENDPOINT_KEY = "vertexserving:apiEndpoint"
 
 Preflight = Literal["warn", "enforce", "off"]
 """What a preview does with the answers of the preflight checks: show them, fail on a no, or ask nothing."""
+
+_CHANNEL = re.compile(r"projects/[^/\s]+/notificationChannels/[0-9]+")
 
 MAX_LABELS = 59
 """The platform takes 64 on a resource; three of ours and two of the plugins are added to the user's."""
@@ -207,6 +212,35 @@ class Values:
 
     def preflight(self) -> Preflight:
         return cast(Preflight, self.choice("preflight", get_args(Preflight)))
+
+    # Who watches
+
+    def telemetry(self) -> bool:
+        return self.choice("telemetry", ("false", "true")) == "true"
+
+    def notification_channels(self) -> tuple[str, ...]:
+        """Names of the channels that alerts go to; with telemetry alone, for nothing else reads them."""
+        key = "vertex-vllm:notificationChannels"
+        text = self.own("notificationChannels") or "[]"
+        example = "projects/PROJECT/notificationChannels/ID"
+        remedy = f"pulumi config set --path '{key}[0]' {example} (gcloud beta monitoring channels list has the names)"
+        try:
+            names: Any = json.loads(text)
+        except json.JSONDecodeError:
+            names = None
+        if not isinstance(names, list):
+            raise self.error(key, text, "not a list of names", remedy)
+        for name in names:
+            if not (isinstance(name, str) and _CHANNEL.fullmatch(name)):
+                raise self.error(key, name, f"not the name of a channel, {example}", remedy)
+        if names and self.own("telemetry") != "true":
+            raise self.error(
+                key,
+                text,
+                "without telemetry there are no alerts",
+                "pulumi config set vertex-vllm:telemetry true",
+            )
+        return tuple(dict.fromkeys(names))
 
     # Whose, and for how much
 

@@ -36,7 +36,16 @@ def component(name: str) -> tuple[ModuleType, type[pulumi.ComponentResource]]:
 
 
 def test_the_components_are_those_of_the_design() -> None:
-    assert MODULES == ["artifacts", "deployment", "endpoint", "identity", "model", "services", "serving"]
+    assert MODULES == [
+        "artifacts",
+        "deployment",
+        "endpoint",
+        "identity",
+        "model",
+        "services",
+        "serving",
+        "telemetry",
+    ]
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -105,8 +114,8 @@ def test_nothing_is_created_inside_apply(name: str) -> None:
 
 @pytest.fixture
 def registered(recorder: Recorder, run: Run) -> dict[str, Recorded]:
-    """Every registration of the local stack, by URN."""
-    run(lambda: ServedModel("vllm", arguments()) and None)
+    """Every registration of the local stack with all that can be turned on, by URN."""
+    run(lambda: ServedModel("vllm", arguments(telemetry=True)) and None)
     return recorder.resources
 
 

@@ -5,6 +5,7 @@ Proves what the program asks for. What an engine and a cloud make of it is prove
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,47 @@ def test_local_stack(recorder: Recorder, run: Run) -> None:
         "staging_uri": "gs://vllm-artifacts-1234567/staging",
         "model_uri": "gs://vllm-artifacts-1234567/models",
         "service_account": EMAIL,
+        "dashboard": None,
     }
     assert recorder.calls == []
+
+
+def test_telemetry(recorder: Recorder, run: Run, tmp_path: Path) -> None:
+    channel = "projects/local-project/notificationChannels/1"
+    plan = changed(tmp_path, vllm={"disable_log_stats": False}, endpoint={"dedicated": True})
+    outputs = serve(run, plan=plan, telemetry=True, notification_channels=(channel,))
+    kind, policy = "gcp:monitoring/dashboard:Dashboard", "gcp:monitoring/alertPolicy:AlertPolicy"
+    assert recorder.tree() == sorted(
+        [
+            *COMPONENTS,
+            *ALWAYS,
+            *ACCOUNT,
+            *LEAST,
+            *BUCKET,
+            *READER,
+            ("vllm-services", "gcp:projects/service:Service", "vllm-services-monitoring"),
+            ("vllm", "vertex-vllm:telemetry:ServingTelemetry", "vllm-telemetry"),
+            ("vllm-telemetry", kind, "vllm-telemetry"),
+            *[("vllm-telemetry", policy, f"vllm-telemetry-{role}") for role in ("errors", "idle", "slow")],
+        ]
+    )
+    assert outputs["dashboard"] == "vllm-telemetry-id"
+    dashboard = recorder.one("dashboard:Dashboard")
+    assert dashboard.inputs["project"] == "local-project"
+    assert recorder.one(":ServingTelemetry").depends_on >= {"vllm-services-monitoring"}
+    assert json.loads(dashboard.inputs["dashboardJson"])["displayName"] == "vLLM: llama"
+    assert "vertex_vllm_num_requests_waiting" in dashboard.inputs["dashboardJson"]
+    for alert in recorder.of("AlertPolicy"):
+        assert alert.inputs["notificationChannels"] == [channel]
+        assert alert.inputs["userLabels"] == {"owner": "me", "vertex-vllm-stack": "local"}
+        assert alert.inputs["combiner"] == "OR"
+        (condition,) = alert.inputs["conditions"]
+        promql = condition["conditionPrometheusQueryLanguage"]
+        assert promql["disableMetricValidation"] is True
+        assert 'endpoint_id="123456789"' in promql["query"]
+    # On a host of its own a request may take an hour.
+    (slow,) = recorder.one("AlertPolicy", "vllm-telemetry-slow").inputs["conditions"]
+    assert slow["conditionPrometheusQueryLanguage"]["query"].endswith("> 2700000")
 
 
 def test_inputs_of_the_local_stack(recorder: Recorder, run: Run) -> None:

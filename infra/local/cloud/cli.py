@@ -25,6 +25,8 @@ ENDPOINTS = {
     "cloudResourceManagerCustomEndpoint": "v1/",
     "iamBetaCustomEndpoint": "v1/",
     "vertexAiCustomEndpoint": "v1beta1/",
+    # Without a version: dashboards are of v1, alert policies of v3.
+    "monitoringCustomEndpoint": "",
 }
 
 

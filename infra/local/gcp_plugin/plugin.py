@@ -11,6 +11,7 @@ from infra.local.gcp_plugin.base import Gcp
 from infra.local.gcp_plugin.buckets import Bucket, GetBucket, GetBucketObjectContent
 from infra.local.gcp_plugin.endpoints import AiEndpoint
 from infra.local.gcp_plugin.grants import BucketIAMMember, IAMMember
+from infra.local.gcp_plugin.monitoring import AlertPolicy, Dashboard
 from infra.local.gcp_plugin.services import Service
 from infra.local.gcp_plugin.settings import read_settings
 from infra.plugin.server import serve
@@ -26,7 +27,16 @@ ABOUT: Final = (
     "This is the local stand-in of the gcp plugin; the official plugin has them all. Use the official one "
     "with a real project, or add the type in infra/local/gcp_plugin."
 )
-RESOURCES: Final = (Account, AiEndpoint, Bucket, BucketIAMMember, IAMMember, Service)
+RESOURCES: Final = (
+    Account,
+    AiEndpoint,
+    AlertPolicy,
+    Bucket,
+    BucketIAMMember,
+    Dashboard,
+    IAMMember,
+    Service,
+)
 FUNCTIONS: Final = (GetBucket, GetBucketObjectContent)
 
 

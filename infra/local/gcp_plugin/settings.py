@@ -19,6 +19,8 @@ APIS: Final[Mapping[str, tuple[str, str]]] = {
     # Service accounts are served from here; the official plugin ignores iamCustomEndpoint for them.
     "IAM": ("iamBetaCustomEndpoint", "GOOGLE_IAM_BETA_CUSTOM_ENDPOINT"),
     "Vertex AI": ("vertexAiCustomEndpoint", "GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT"),
+    # The only one without a version in it: dashboards are of v1, alert policies of v3.
+    "Cloud Monitoring": ("monitoringCustomEndpoint", "GOOGLE_MONITORING_CUSTOM_ENDPOINT"),
 }
 
 PROJECT_VARIABLES: Final = (

@@ -49,11 +49,16 @@ def _makes_bucket(subject: Subject) -> bool:
     return subject.bucket is None
 
 
+def _telemetry(subject: Subject) -> bool:
+    return subject.telemetry
+
+
 _USAGE: Final = "roles/serviceusage.serviceUsageViewer"
 _IAM: Final = "roles/resourcemanager.projectIamAdmin"
 _ACCOUNTS: Final = "roles/iam.serviceAccountAdmin"
 _VERTEX: Final = "roles/aiplatform.user"
 _STORAGE: Final = "roles/storage.admin"
+_MONITORING: Final = "roles/monitoring.editor"
 ACT_AS: Final = Permission(
     "iam.serviceAccounts.actAs", "deploy with the service account", "roles/iam.serviceAccountUser"
 )
@@ -82,6 +87,10 @@ ON_PROJECT: Final = (
     Permission("aiplatform.endpoints.update", "move traffic between deployments", _VERTEX),
     Permission("aiplatform.endpoints.deploy", "deploy the model", _VERTEX),
     Permission("aiplatform.endpoints.undeploy", "undeploy what a rolling change replaces", _VERTEX),
+    Permission("monitoring.dashboards.create", "make the dashboard", _MONITORING, _telemetry, once=True),
+    Permission("monitoring.dashboards.get", "look up the dashboard", _MONITORING, _telemetry),
+    Permission("monitoring.alertPolicies.create", "make the alerts", _MONITORING, _telemetry, once=True),
+    Permission("monitoring.alertPolicies.get", "look up the alerts", _MONITORING, _telemetry),
 )
 """What `pulumi up` does in the project."""
 

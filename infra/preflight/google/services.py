@@ -10,7 +10,7 @@ from infra.preflight.google.answers import body, held, objects, text
 from infra.preflight.net import Net, Unread
 from infra.preflight.subject import Subject
 
-__all__ = ["ENABLE", "REQUIRED", "not_enabled", "services"]
+__all__ = ["ENABLE", "REQUIRED", "not_enabled", "required", "services"]
 
 _CHECK: Final = "services"
 
@@ -23,7 +23,14 @@ REQUIRED: Final = (
 )
 """What `components.services` enables; that module cannot be read here, for it imports Pulumi."""
 
+_TELEMETRY: Final = ("monitoring.googleapis.com",)
+
 ENABLE: Final = "serviceusage.services.enable"
+
+
+def required(subject: Subject) -> tuple[str, ...]:
+    """The APIs that the stack enables."""
+    return (*REQUIRED, *(_TELEMETRY if subject.telemetry else ()))
 
 
 async def services(subject: Subject, net: Net) -> Sequence[Finding]:
@@ -38,7 +45,8 @@ async def services(subject: Subject, net: Net) -> Sequence[Finding]:
         missing = await not_enabled(subject, net)
     except Unread as reason:
         return finding(Status.SKIP, f"Which APIs are enabled in {project} cannot be read: {reason}.")
-    enabled = f"{len(REQUIRED) - len(missing)} of {len(REQUIRED)} APIs are enabled in {project}"
+    wanted = len(required(subject))
+    enabled = f"{wanted - len(missing)} of {wanted} APIs are enabled in {project}"
     if not missing:
         return finding(Status.PASS, f"{enabled}.")
     names = ", ".join(missing)
@@ -62,13 +70,14 @@ async def services(subject: Subject, net: Net) -> Sequence[Finding]:
 
 
 async def not_enabled(subject: Subject, net: Net) -> tuple[str, ...]:
-    """The APIs of `REQUIRED` that are not enabled in the project.
+    """The APIs of `required` that are not enabled in the project.
 
     Raises:
         Unread: Service Usage does not say it.
     """
     parent = f"projects/{subject.project}"
-    names = [f"{parent}/services/{name}" for name in REQUIRED]
+    wanted = required(subject)
+    names = [f"{parent}/services/{name}" for name in wanted]
     answer = await net.get(
         f"{subject.hosts.service_usage}/{parent}/services:batchGet", params={"names": names}
     )
@@ -77,6 +86,6 @@ async def not_enabled(subject: Subject, net: Net) -> tuple[str, ...]:
         text(each, "name").rpartition("/")[2]: text(each, "state")
         for each in objects(body(answer), "services")
     }
-    if not states.keys() >= set(REQUIRED):
-        raise Unread(f"the answer leaves out {', '.join(sorted(set(REQUIRED) - states.keys()))}")
-    return tuple(name for name in REQUIRED if states[name] != "ENABLED")
+    if not states.keys() >= set(wanted):
+        raise Unread(f"the answer leaves out {', '.join(sorted(set(wanted) - states.keys()))}")
+    return tuple(name for name in wanted if states[name] != "ENABLED")

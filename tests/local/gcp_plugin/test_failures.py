@@ -253,6 +253,7 @@ def test_a_type_outside_the_list_names_the_list_and_the_official_plugin(plugin: 
 
     assert error.value.text == (
         "The provider gcp 10.2.0 that runs here has no resource type gcp:compute/instance:Instance. It has: "
+        "gcp:monitoring/alertPolicy:AlertPolicy, gcp:monitoring/dashboard:Dashboard, "
         f"{GRANT}, {SERVICE}, {ACCOUNT}, {BUCKET}, {BUCKET_GRANT}, {ENDPOINT}. This is the local stand-in "
         "of the "
         "gcp plugin; the official plugin has them all. Use the official one with a real project, or add "

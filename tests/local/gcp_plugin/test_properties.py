@@ -26,6 +26,8 @@ OFFICIAL: dict[str, Any] = {
     "gcp:storage/bucket:Bucket": gcp.storage.Bucket,
     "gcp:storage/bucketIAMMember:BucketIAMMember": gcp.storage.BucketIAMMember,
     "gcp:vertex/aiEndpoint:AiEndpoint": gcp.vertex.AiEndpoint,
+    "gcp:monitoring/dashboard:Dashboard": gcp.monitoring.Dashboard,
+    "gcp:monitoring/alertPolicy:AlertPolicy": gcp.monitoring.AlertPolicy,
 }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from infra import telemetry
 from infra.local.cloud.testing import NUMBER, PROJECT, REGION, LocalCloud
 from tests.local.gcp_plugin.conftest import Failed, Made, Plugin
 
@@ -15,6 +17,8 @@ BUCKET_GRANT = "gcp:storage/bucketIAMMember:BucketIAMMember"
 ENDPOINT = "gcp:vertex/aiEndpoint:AiEndpoint"
 GRANT = "gcp:projects/iAMMember:IAMMember"
 SERVICE = "gcp:projects/service:Service"
+DASHBOARD = "gcp:monitoring/dashboard:Dashboard"
+ALERT = "gcp:monitoring/alertPolicy:AlertPolicy"
 EMAIL = f"serving@{PROJECT}.iam.gserviceaccount.com"
 MEMBER = f"serviceAccount:{EMAIL}"
 
@@ -578,3 +582,96 @@ def members(cloud: LocalCloud, role: str) -> list[str]:
         if binding["role"] == role
         for member in binding["members"]
     ]
+
+
+def test_dashboard_life(plugin: Plugin, cloud: LocalCloud) -> None:
+    text = telemetry.dashboard(endpoint_id="1", display_name="one", dedicated=False, vllm_metrics=True)
+    made = plugin.create(DASHBOARD, dashboardJson=text)
+
+    assert made.id.startswith(f"projects/{NUMBER}/dashboards/")
+    assert made.outputs["project"] == PROJECT
+    assert cloud.admin.state()["dashboards"] == ["vLLM: one"]
+    assert plugin.refresh(made) == made
+    spaced = json.dumps(json.loads(text), indent=2)
+    assert plugin.diff(made, dashboardJson=spaced) == ([], [], False)
+    assert plugin.diff(made, project="other") == (["project"], ["project"], False)
+    other = text.replace("vLLM: one", "vLLM: two")
+    assert plugin.diff(made, dashboardJson=other) == (["dashboardJson"], [], False)
+    updated = plugin.update(made, dashboardJson=other)
+    assert cloud.admin.state()["dashboards"] == ["vLLM: two"]
+    assert plugin.refresh(updated) == updated
+    # Drift: somebody renamed it in the console.
+    document = cloud.http.get(f"/v1/{made.id}").json()
+    cloud.http.patch(f"/v1/{made.id}", json={**document, "displayName": "mine"}).raise_for_status()
+    drifted = plugin.refresh(updated)
+    assert drifted is not None
+    assert json.loads(drifted.inputs["dashboardJson"])["displayName"] == "mine"
+    found = plugin.read(DASHBOARD, made.id)
+    assert found is not None
+    assert found.id == made.id
+    plugin.delete(made)
+    plugin.delete(made)
+    assert plugin.refresh(made) is None
+    assert not cloud.admin.state()["dashboards"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_dashboard_that_is_none(plugin: Plugin, text: str) -> None:
+    _, failures = plugin.check(DASHBOARD, {"dashboardJson": text})
+    assert len(failures) == 1
+    assert "not the JSON object of a dashboard" in failures[0]
+
+
+def _condition(query: str = "up == 0", **more: Any) -> dict[str, Any]:
+    promql = {"query": query, "duration": "300s", "evaluationInterval": "60s", **more}
+    return {"displayName": "down", "conditionPrometheusQueryLanguage": promql}
+
+
+def test_alert_policy_life(plugin: Plugin, cloud: LocalCloud) -> None:
+    channel = f"projects/{PROJECT}/notificationChannels/1"
+    made = plugin.create(
+        ALERT,
+        displayName="down",
+        combiner="OR",
+        severity="ERROR",
+        conditions=[_condition(disableMetricValidation=True)],
+        alertStrategy={"autoClose": "1800s"},
+        documentation={"content": "Look.", "mimeType": "text/markdown"},
+        notificationChannels=[channel],
+        userLabels={"team": "ml"},
+    )
+
+    assert made.id == made.outputs["name"]
+    assert made.id.startswith(f"projects/{PROJECT}/alertPolicies/")
+    assert made.outputs["enabled"] is True
+    assert made.outputs["conditions"][0]["name"].startswith(f"{made.id}/conditions/")
+    assert cloud.admin.state()["alert policies"] == ["down"]
+    assert plugin.refresh(made) == made
+    assert plugin.diff(made) == ([], [], False)
+    assert plugin.diff(made, conditions=[_condition("up == 1")]) == (["conditions"], [], False)
+    assert plugin.diff(made, project="other") == (["project"], ["project"], False)
+    updated = plugin.update(made, notificationChannels=None, enabled=False)
+    live = cloud.http.get(f"/v3/{made.id}").json()
+    assert live["enabled"] is False
+    assert "notificationChannels" not in live
+    assert live["creationRecord"]["mutatedBy"]
+    assert plugin.refresh(updated) == updated
+    found = plugin.read(ALERT, made.id)
+    assert found is not None
+    assert found.inputs["displayName"] == "down"
+    assert "name" not in found.inputs["conditions"][0]
+    plugin.delete(made)
+    plugin.delete(made)
+    assert plugin.refresh(made) is None
+
+
+def test_alert_policy_of_another_kind_is_refused(plugin: Plugin) -> None:
+    condition = {"displayName": "high", "conditionThreshold": {"filter": "metric.type = x"}}
+    _, failures = plugin.check(ALERT, {"displayName": "high", "combiner": "OR", "conditions": [condition]})
+    assert any("conditionPrometheusQueryLanguage" in each for each in failures)
+
+
+def test_alert_policy_that_the_service_refuses(plugin: Plugin) -> None:
+    inputs = {"displayName": "x", "combiner": "OR", "conditions": [_condition(evaluationInterval="45s")]}
+    with pytest.raises(Failed, match="multiple of 30 seconds"):
+        plugin.create(ALERT, **inputs)

@@ -46,6 +46,20 @@ def test_the_least_that_is_enough(place: Place) -> None:
     assert found["permissions"].status is Status.PASS, found["permissions"].evidence
 
 
+def test_telemetry_needs_the_editor_of_monitoring_too(place: Place) -> None:
+    lacking = place.subject(login=place.account(*ENOUGH), telemetry=True)
+    found = place.ask(permissions, lacking)["permissions"]
+    assert found.status is Status.FAIL
+    assert "monitoring.dashboards.create (to make the dashboard)" in found.evidence
+    assert found.remedy.endswith("--role=roles/monitoring.editor")
+
+
+def test_the_least_that_is_enough_with_telemetry(place: Place) -> None:
+    login = place.account(*ENOUGH, "roles/monitoring.editor")
+    found = place.ask(permissions, place.subject(login=login, telemetry=True))
+    assert found["permissions"].status is Status.PASS, found["permissions"].evidence
+
+
 @pytest.mark.parametrize("taken", ENOUGH)
 def test_a_role_that_is_missing_is_named(place: Place, taken: str) -> None:
     login = place.account(

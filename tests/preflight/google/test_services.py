@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from components.services import REQUIRED_SERVICES
+from components.services import REQUIRED_SERVICES, TELEMETRY_SERVICES
 from infra.preflight.finding import Status
-from infra.preflight.google.services import REQUIRED, services
+from infra.preflight.google.services import REQUIRED, required, services
 
 from .conftest import Place
 
 
 def test_they_are_those_that_the_stack_enables() -> None:
     assert REQUIRED == REQUIRED_SERVICES
+
+
+def test_telemetry_needs_one_more(ready: Place) -> None:
+    subject = ready.subject(telemetry=True)
+    assert required(subject) == REQUIRED_SERVICES + TELEMETRY_SERVICES
+    assert ready.ask(services, subject)["services"].evidence == "6 of 6 APIs are enabled in local-project."
 
 
 def test_enabled(ready: Place) -> None:
