@@ -7,7 +7,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
 # Read by the set-up and by the driver; see `make help`.
-export STACK_FILE CONTAINER PYTHON ENGINE
+export STACK_FILE CONTAINER SMOKE PYTHON ENGINE
 
 setup := scripts/setup.sh
 python := .venv/bin/python
@@ -19,6 +19,7 @@ help: ## This list
 	@echo
 	@echo "  STACK_FILE=stacks/NAME.yaml   with up: the model to serve (default: the one that Pulumi.local.yaml names)"
 	@echo "  CONTAINER=simulated|vllm|URL  with up: what answers: a simulation, a real vLLM on the CPU, an OpenAI-compatible server"
+	@echo "  SMOKE=1                       with up: one prediction on each enabled route besides the question"
 	@echo "  PYTHON=/path/to/python        the Python to set up with (3.11, 3.12 or 3.13)"
 	@echo "  ENGINE=path|installer|modules where Pulumi comes from: PATH, its official installer, Go modules (default: the first that works)"
 

@@ -15,6 +15,7 @@ from infra.cli import (
     predict,
     preflight,
     report,
+    smoke,
     snippets,
     status,
 )
@@ -35,6 +36,7 @@ app.command("preflight")(preflight.preflight)
 app.command("report")(report.report)
 app.command("bench")(bench.bench)
 app.command("predict")(predict.predict)
+app.command("smoke")(smoke.smoke)
 app.command("snippets")(snippets.snippets)
 app.command("logs")(logs.logs)
 app.command("status")(status.status)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
 import os
+import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 
@@ -46,6 +50,7 @@ def main() -> int:
 def up() -> None:
     """Deploys the local stack and asks the model one question."""
     begun = time.monotonic()
+    every_route = wanted("SMOKE", os.environ.get("SMOKE") or "")
     stack_file = chosen_stack_file(os.environ.get("STACK_FILE") or "")
     stack, cloud = _prepare(stack_file, os.environ.get("CONTAINER") or "simulated")
     _recover(stack, cloud)
@@ -61,6 +66,48 @@ def up() -> None:
     report.after_up(answer, outputs, changes, time.monotonic() - begun)
     if cloud.container == "vllm":
         say("The weights are random: the answer means nothing, but everything around it is a real vLLM's.")
+    if every_route:
+        smoke(outputs)
+
+
+def smoke(outputs: Mapping[str, Any]) -> None:
+    """Asks each enabled route of the endpoint of these stack outputs once.
+
+    Raises:
+        Problem: A route did not answer; why is shown.
+    """
+    from infra.cli.smoke import row
+    from infra.client import ClientError, find
+    from infra.client.smoke import FAIL
+    from infra.client.smoke import smoke as results
+
+    out.print()
+    failed = []
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(outputs, file)
+        file.flush()
+        try:
+            endpoint = find(outputs=file.name)
+            for result in results(endpoint, endpoint.token()):
+                out.print(row(result))
+                failed += [result.route] if result.status == FAIL else []
+        except ClientError as error:
+            raise Problem(str(error)) from error
+    if failed:
+        raise Problem(f"SMOKE: the model is deployed, but it did not answer on {', '.join(failed)}.")
+
+
+def wanted(name: str, given: str) -> bool:
+    """Whether a variable of make asks for something.
+
+    Raises:
+        Problem: It says neither yes nor no.
+    """
+    if given.lower() in ("", "0", "no", "false", "off"):
+        return False
+    if given.lower() in ("1", "yes", "true", "on"):
+        return True
+    raise Problem(f"{name}={given}: 1 or 0")
 
 
 def down() -> None:
