@@ -17,7 +17,7 @@ from tests.loopback import Answer, Request, serving
 
 NAME = "projects/my-project/locations/us-central1/endpoints/42"
 DNS = "42.us-central1-123456789012.prediction.vertexai.goog"
-WHERE = {"project": "local-project", "region": "us-central1"}
+WHERE: dict[str, Any] = {"project": "local-project", "region": "us-central1"}
 
 
 def outputs(dns: str | None, api: str | None, name: str = NAME) -> dict[str, Any]:
