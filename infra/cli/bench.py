@@ -131,8 +131,8 @@ def bench(
 ) -> None:
     """Measure an endpoint under load: time to first token, time per output token, throughput, errors, cost.
 
-    It sends streaming chat requests to the endpoint that you name, and to no other: one to warm up, then each level in
-    turn. Before the first it says how many requests and tokens that can be at most. Ctrl-C keeps the levels that ended.
+    It sends streaming chat requests to the endpoint that you name, and to no other: one to warm up, then each level.
+    Before that it says how many requests and tokens that can be at most. Ctrl-C keeps the levels that ended.
 
     \b
     TTFT     from sending a request (in an open loop: from when it was due) to
@@ -180,7 +180,7 @@ def bench(
     if kept is not None:
         if given:
             raise typer.BadParameter(f"sends nothing, so it goes without {given[0]}.", param_hint="--from")
-        run = kept
+        run, interrupted = kept, False
     else:
         kind, values = _levels(concurrency, rate)
         found = target(stack, outputs, endpoint, project, region)
@@ -203,6 +203,7 @@ def bench(
         except PromptsProblem as problem:
             fail(problem)
         created = datetime.now(UTC).isoformat(timespec="seconds")
+        levels, interrupted = _measured(found, plan)
         run = Run(
             created=created,
             endpoint=found.name,
@@ -210,13 +211,15 @@ def bench(
             workload=plan.workload,
             price=price,
             local=found.local,
-            levels=_measured(found, plan),
+            levels=levels,
         )
     _write(run, before, save=save, plot=plot)
     if as_json:
         print_json(_as_dict(run, before))
     else:
         _show(table_console(), run, before)
+    if interrupted:
+        raise typer.Exit(Exit.INTERRUPTED)
     if not any(level.completed for level in run.levels):
         raise typer.Exit(Exit.NO_ANSWER)
 
@@ -276,8 +279,8 @@ def _price(
 # The run -----------------------------------------------------------------------------------------------------------
 
 
-def _measured(endpoint: Endpoint, plan: Plan) -> tuple[Level, ...]:
-    """The levels that ended; exits where not even one request has an answer."""
+def _measured(endpoint: Endpoint, plan: Plan) -> tuple[tuple[Level, ...], bool]:
+    """The levels that ended, and whether Ctrl-C ended them; exits where not even one request has an answer."""
     import asyncio
 
     from infra.bench.run import WarmUpFailed, measure
@@ -307,7 +310,8 @@ def _measured(endpoint: Endpoint, plan: Plan) -> tuple[Level, ...]:
         if not levels:
             raise
         typer.echo(f"Interrupted: {len(levels)} of {count} levels ended.", err=True)
-    return tuple(levels)
+        return tuple(levels), True
+    return tuple(levels), False
 
 
 class _Progress:

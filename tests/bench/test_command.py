@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from infra.bench.results import read_run
 from infra.cli.app import app
-from infra.cli.bench import _price
+from infra.cli.bench import _hints, _price
 from infra.client import find
 from infra.recipes.costs import cost_outputs
 from tests.cli.conftest import serving
@@ -151,6 +155,43 @@ def test_a_server_that_breaks_down_ends_the_run(model: Model, outputs: Path) -> 
     assert done.exit_code == 8
     assert len(model.asked) == 21
     assert "after 20 errors in a row" in done.stdout
+
+
+def test_ctrl_c_keeps_the_levels_that_ended(model: Model, outputs: Path, tmp_path: Path) -> None:
+    model.first = model.each = 0
+    # The second level, after one request to warm up and four of the first, never ends.
+    model.refuse = lambda number: setattr(model, "first", 30) if number > 5 else None
+    saved = tmp_path / "run.json"
+    command = [sys.executable, "-m", "infra.cli", "bench", "--outputs", outputs, "--concurrency", "2,3"]
+    options = ["--requests", "4", "--output-tokens", "2", "--save", saved]
+    with subprocess.Popen(
+        [*map(str, command + options)], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as running:
+        deadline = time.monotonic() + 30
+        while len(model.asked) < 8 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=20)
+    assert running.returncode == 130, said
+    assert b"Interrupted: 1 of 2 levels ended." in said
+    assert b"Traceback" not in said
+    assert [(level.value, level.completed) for level in read_run(saved).levels] == [(2, 4)]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("HTTP 503: x", "lower --output-tokens"),
+        ("HTTP 504", "lower --output-tokens"),
+        ("HTTP 429: x", "quota"),
+        ("HTTP 401", "aiplatform.endpoints.predict on E "),
+        ("HTTP 500", ""),
+    ],
+)
+def test_what_to_do_about_errors(error: str, said: str) -> None:
+    found = " ".join(_hints([error], "E"))
+    assert said in found
+    assert bool(said) == bool(found)
 
 
 def test_it_asks_which_endpoint() -> None:
