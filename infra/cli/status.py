@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from infra.client import Endpoint
     from infra.client.google import Google
-    from infra.client.status import Deployment, Requests, Status
+    from infra.client.status import Deployment, Operation, Requests, Status
 
 __all__ = ["status"]
 
@@ -119,12 +119,17 @@ def _read(google: Google, found: Endpoint) -> Status:
 
     from infra.client import NoAnswer
     from infra.client.logs import log_filter, newest
-    from infra.client.status import requests_of, status_of
+    from infra.client.status import operations_of, requests_of, status_of
 
     document = google.endpoint()
     at = datetime.now(UTC)
     notes: list[str] = []
+    operations: tuple[Operation, ...] = ()
     requests, errors = None, None
+    try:
+        operations = operations_of(google.operations())
+    except NoAnswer as error:
+        notes.append(f"operations: {error}")
     try:
         requests = requests_of(google.responses(at))
     except (NoAnswer, ValueError) as error:
@@ -138,6 +143,7 @@ def _read(google: Google, found: Endpoint) -> Status:
         document,
         region=found.region,
         at=at,
+        operations=operations,
         requests=requests,
         errors=errors,
         notes=tuple(notes),
@@ -181,6 +187,8 @@ def _parts(now: Status) -> Iterator[RenderableType]:
     for each in now.deployments:
         if each.message:
             yield Text(f"{each.id}: {each.message}", "yellow")
+    for operation in now.operations:
+        yield _operation(operation, now)
     yield Text()
     if now.errors:
         yield Text(f"Last errors ({_ERRORS_HOURS} hours; vertex-vllm logs --all shows more)", "bold")
@@ -200,7 +208,7 @@ def _deployments(found: tuple[Deployment, ...]) -> RenderableType:
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("deployment", "model", "hardware"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading)
     for heading in ("replicas", "traffic", "since"):
         table.add_column(heading, no_wrap=True)
     table.add_column("USD so far", justify="right", no_wrap=True)
@@ -221,6 +229,20 @@ def _deployments(found: tuple[Deployment, ...]) -> RenderableType:
             _dollars(each.usd_so_far),
         )
     return table
+
+
+def _operation(found: Operation, now: Status) -> RenderableType:
+    from rich.text import Text
+
+    since = "" if found.began is None else f" since {found.began:%Y-%m-%d %H:%M:%S}"
+    stage = f", {found.stage}" if found.stage else ""
+    if not found.done:
+        return Text(f"{found.kind} runs{since}{stage}", "yellow")
+    text = Text(f"{found.kind} failed{since.replace('since', 'of')}{stage}: ", "bold red")
+    text.append(found.error, "red")
+    if found.kind == "DeployModel":
+        text.append(f"\n  why: vertex-vllm diagnose --endpoint {now.endpoint}", "dim")
+    return text
 
 
 def _requests(found: Requests | None) -> str:

@@ -6,7 +6,7 @@ Vertex AI has not counted yet, requests that Cloud Monitoring does not answer fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Final
@@ -14,7 +14,16 @@ from typing import Any, Final
 from infra.client.logs import Entry, parse_time, printable
 from infra.recipes.costs import UNKNOWN, costs_of_machines
 
-__all__ = ["Deployment", "Expiry", "Requests", "Status", "requests_of", "status_of"]
+__all__ = [
+    "Deployment",
+    "Expiry",
+    "Operation",
+    "Requests",
+    "Status",
+    "operations_of",
+    "requests_of",
+    "status_of",
+]
 
 Json = dict[str, Any]
 
@@ -146,6 +155,38 @@ class Requests:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One thing that Vertex AI does or did to the endpoint, and that runs or failed.
+
+    Attributes:
+        id: The last part of its name.
+        kind: ``DeployModel``, ``UndeployModel`` …
+        began: When; None where Vertex AI does not say.
+        done: Whether it is over.
+        stage: How far a deployment is or came; empty for others.
+        error: Why it failed; empty while it runs.
+    """
+
+    id: str
+    kind: str
+    began: datetime | None
+    done: bool
+    stage: str
+    error: str
+
+    def as_dict(self) -> Json:
+        """The operation for JSON."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "began": None if self.began is None else _iso(self.began),
+            "done": self.done,
+            "stage": self.stage or None,
+            "error": self.error or None,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class Status:
     """One endpoint at one time.
 
@@ -158,6 +199,7 @@ class Status:
         created: When it was made.
         expiry: Until when it is wanted.
         deployments: What it serves, those with more traffic first.
+        operations: What Vertex AI is doing to it, and the last that failed where nothing succeeded since, oldest first.
         requests: Answers of the last hour; None where nobody says.
         errors: The newest lines of severity ERROR and worse, oldest first; None where they could not be read.
         notes: What could not be read, and why.
@@ -172,6 +214,7 @@ class Status:
     created: datetime | None
     expiry: Expiry
     deployments: tuple[Deployment, ...]
+    operations: tuple[Operation, ...]
     requests: Requests | None
     errors: tuple[Entry, ...] | None
     notes: tuple[str, ...]
@@ -215,6 +258,7 @@ class Status:
                 "now_usd_per_hour": _amount(self.usd_per_hour_now, 6),
                 "so_far_usd": _range(self.usd_so_far),
             },
+            "operations": [each.as_dict() for each in self.operations],
             "requests_last_hour": None if self.requests is None else self.requests.as_dict(),
             "last_errors": None if self.errors is None else [entry.as_dict() for entry in self.errors],
             "notes": list(self.notes),
@@ -226,6 +270,7 @@ def status_of(
     *,
     region: str,
     at: datetime,
+    operations: tuple[Operation, ...] = (),
     requests: Requests | None = None,
     errors: tuple[Entry, ...] | None = (),
     notes: tuple[str, ...] = (),
@@ -237,6 +282,7 @@ def status_of(
         endpoint: The answer.
         region: Where it is, for prices.
         at: The present time.
+        operations: What is done to it.
         requests: Answers of the last hour.
         errors: The newest errors.
         notes: What could not be read.
@@ -255,6 +301,7 @@ def status_of(
         created=parse_time(str(endpoint.get("createTime") or "")),
         expiry=_expiry(endpoint.get("labels") or {}, at),
         deployments=tuple(sorted(found, key=lambda each: (-each.traffic, each.id))),
+        operations=operations,
         requests=requests,
         errors=errors,
         notes=notes,
@@ -281,6 +328,32 @@ def requests_of(answer: Mapping[str, Any]) -> Requests:
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"no time series of response_count: {error!r}") from None
     return Requests(by_class=counts)
+
+
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
+
+
+def operations_of(found: Sequence[Mapping[str, Any]]) -> tuple[Operation, ...]:
+    """What runs, and of each kind the last that is over, where it failed; oldest first."""
+    made = sorted((_operation(each) for each in found), key=lambda each: each.began or _NEVER)
+    last = {each.kind: each for each in made if each.done}
+    return tuple(each for each in made if not each.done or (each.error and last[each.kind] is each))
+
+
+def _operation(found: Mapping[str, Any]) -> Operation:
+    metadata = found.get("metadata") or {}
+    error = found.get("error") or {}
+    kind = str(metadata.get("@type") or "").rpartition(".")[2].removesuffix("OperationMetadata")
+    done = bool(found.get("done"))
+    message = str(error.get("message") or f"code {error.get('code')}") if error else ""
+    return Operation(
+        id=str(found.get("name") or "").rpartition("/")[2],
+        kind=kind or "Operation",
+        began=parse_time(str((metadata.get("genericMetadata") or {}).get("createTime") or "")),
+        done=done,
+        stage=str(metadata.get("deploymentStage") or ""),
+        error=printable(message) if done else "",
+    )
 
 
 def _deployment(

@@ -13,8 +13,9 @@ from typer.testing import CliRunner, Result
 from infra.cli.app import app
 from infra.client.endpoint import find
 from infra.client.google import Google
-from infra.client.status import Status, requests_of, status_of
-from tests.client.conftest import Served
+from infra.client.status import Status, operations_of, requests_of, status_of
+from tests.client.conftest import Served, model
+from tests.local.cloud.aiplatform.helpers import Vertex
 from tests.loopback import Answer, Request, serving
 
 NOW = datetime(2026, 11, 26, 18, 0, tzinfo=UTC)
@@ -117,6 +118,37 @@ def test_kind(document: dict[str, Any], kind: str) -> None:
     assert of(**document).kind == kind
 
 
+def operation(minute: int, kind: str = "DeployModel", **state: Any) -> dict[str, Any]:
+    """An operation as Vertex AI answers it."""
+    return {
+        "name": f"projects/1/locations/us-central1/endpoints/12/operations/{minute}",
+        "metadata": {
+            "@type": f"type.googleapis.com/google.cloud.aiplatform.v1.{kind}OperationMetadata",
+            "genericMetadata": {"createTime": f"2026-11-26T17:{minute:02d}:00Z"},
+            **({"deploymentStage": state.pop("stage")} if "stage" in state else {}),
+        },
+        **state,
+    }
+
+
+def test_operations_that_run_or_failed_last() -> None:
+    failed: dict[str, Any] = {"done": True, "error": {"code": 9, "message": "Model server \x1b[31mexited"}}
+    found = operations_of(
+        [
+            operation(4, stage="ADDING_NODES_TO_CLUSTER"),
+            operation(3, stage="DEPLOYMENT_TERMINATED", **failed),
+            operation(2, "UndeployModel", done=True, response={}),
+            operation(1, "UndeployModel", **failed),  # and the next one succeeded
+            operation(0, **failed),  # another came after it
+        ]
+    )
+    assert [(each.id, each.kind, each.done, each.stage, each.error) for each in found] == [
+        ("3", "DeployModel", True, "DEPLOYMENT_TERMINATED", "Model server exited"),
+        ("4", "DeployModel", False, "ADDING_NODES_TO_CLUSTER", ""),
+    ]
+    assert found[0].as_dict()["began"] == "2026-11-26T17:03:00Z"
+
+
 def series(code: str, *values: str) -> dict[str, Any]:
     """A series of response_count, as Cloud Monitoring answers it."""
     points = [{"value": {"int64Value": value}} for value in values]
@@ -211,6 +243,31 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_shown(outputs: str, served:
     assert document["ready"]
     assert document["last_errors"] is None
     assert any(note.startswith("errors: ") and "roles/logging.viewer" in note for note in document["notes"])
+
+
+def test_a_deployment_that_failed_is_told_with_its_error(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vertex = Vertex(served.cloud)
+    vertex.endpoint("1003", displayName="broken")
+    large: Any = model()
+    large["containerSpec"]["args"].append("--max-model-len=131072")
+    vertex.done("POST", "models:upload", {"modelId": "m3", "model": large})
+    begun = vertex.ok("POST", "endpoints/1003:deployModel", vertex.deployment(model_id="m3"))
+    assert "error" in served.cloud.finished(f"/v1/{begun['name']}")
+    monkeypatch.setenv("GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT", served.cloud.url)
+    monkeypatch.setenv("COLUMNS", "300")
+    name = served.names["shared"].replace("/1001", "/1003")
+    page = CliRunner().invoke(app, ["status", "--endpoint", name]).stdout
+    assert "broken  does not serve" in page
+    assert "DeployModel failed of 20" in page
+    assert f"why: vertex-vllm diagnose --endpoint {name}" in page
+    assert "Last errors" in page
+    assert "ERROR    1-0 torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate " in page
+    document = json.loads(CliRunner().invoke(app, ["status", "--endpoint", name, "--json"]).stdout)
+    assert document["ready"] is False
+    assert document["operations"][0]["done"]
+    assert len(document["last_errors"]) <= 5
 
 
 def test_watch_looks_again_until_it_is_interrupted(
