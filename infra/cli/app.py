@@ -7,6 +7,7 @@ import typer
 from infra.cli import (
     bench,
     chat,
+    diagnose,
     explain,
     fit,
     logs,
@@ -38,6 +39,7 @@ app.command("bench")(bench.bench)
 app.command("predict")(predict.predict)
 app.command("smoke")(smoke.smoke)
 app.command("snippets")(snippets.snippets)
+app.command("diagnose")(diagnose.diagnose)
 app.command("logs")(logs.logs)
 app.command("status")(status.status)
 

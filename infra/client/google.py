@@ -77,6 +77,16 @@ class Google:
             )
         return found
 
+    def operations(self) -> list[Json]:
+        """The endpoint's long-running operations that Vertex AI still knows, at most 100.
+
+        Raises:
+            NoAnswer: Vertex AI cannot be asked.
+        """
+        url = f"{self._endpoint.api}/v1/{self._endpoint.name}/operations"
+        found = self._send("GET", url, "aiplatform", absent=True, params={"pageSize": 100}) or {}
+        return [each for each in found.get("operations") or () if isinstance(each, dict)]
+
     def entries(self, body: Mapping[str, Any]) -> Json:
         """One page of log entries: Cloud Logging's ``entries:list``.
 

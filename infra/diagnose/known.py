@@ -146,7 +146,7 @@ KNOWN: Final[tuple[Failure, ...]] = (
         "memory-profile-disturbed",
         "Another process freed memory of the GPU during vLLM's start-up run, so that it could not measure",
         "run `pulumi up` again.",
-        r"Error in memory profiling\. Initial free memory",
+        r"Error in memory profiling\b",
     ),
     # Where the weights come from --------------------------------------------------------------------------------------
     Failure(

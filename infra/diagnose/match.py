@@ -191,12 +191,12 @@ def _out_of_memory(lines: Sequence[str], before: int) -> Diagnosis | None:
 
 
 def _stage(lines: Sequence[str], number: int) -> str:
-    for line in reversed(lines[max(0, number - _STACK_LINES) : number]):
-        for match in reversed(list(_FRAME.finditer(line))):
-            name = match[1] or match[2]
-            stage = "graphs" if name is None else _FUNCTIONS.get(name)
-            if stage:
-                return stage
+    before = lines[max(0, number - _STACK_LINES) : number]
+    # Where the engine runs in a process of its own, vLLM 0.6 to 0.8 writes the error first and its stack after it.
+    after = lines[number + 1 : number + 1 + _STACK_LINES]
+    stack = _in_stack(before) or ("Traceback" in "".join(after[:2]) and _in_stack(after)) or ""
+    if stack:
+        return stack
     # A traceback that was cut: what had been reached. Nothing logged of the weights says nothing.
     reached = ""
     for line in lines[:number]:
@@ -204,6 +204,17 @@ def _stage(lines: Sequence[str], number: int) -> str:
             if pattern.search(line):
                 reached = stage
     return reached
+
+
+def _in_stack(lines: Sequence[str]) -> str:
+    """The stage of the last function that belongs to one."""
+    for line in reversed(lines):
+        for match in reversed(list(_FRAME.finditer(line))):
+            name = match[1] or match[2]
+            stage = "graphs" if name is None else _FUNCTIONS.get(name)
+            if stage:
+                return stage
+    return ""
 
 
 def _short(line: str) -> str:
