@@ -48,7 +48,9 @@ MAX_DEDICATED_TIMEOUT_S: Final = 3600.0
 """Longest that a request may take: on the shared host; on a dedicated one whose ``inferenceTimeout`` is not set; and
 the most it can be set to (Vertex AI's documentation, choose an endpoint type)."""
 
-_NAME: Final = re.compile(r"projects/([^/]+)/locations/([^/]+)/endpoints/([^/]+)")
+_NAME: Final = re.compile(r"projects/([a-z0-9.:-]+)/locations/([a-z0-9-]+)/endpoints/([A-Za-z0-9_-]+)")
+"""Strict, for a region becomes part of a host, and a token is sent there."""
+_DNS: Final = re.compile(r"[a-z0-9][a-z0-9.-]*\.prediction\.vertexai\.goog")
 _ID: Final = re.compile(r"[1-9][0-9]*|[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _PULUMI_S: Final = 60.0
 _API_S: Final = 30.0
@@ -210,7 +212,8 @@ def stack_outputs(
         if "no stack named" in why:
             local = "; make up makes it" if stack == "local" else ""
             raise BadTarget(f"There is no stack {stack}{local} ({why}). pulumi stack ls shows the stacks.")
-        raise NoAnswer(f"pulumi cannot say the outputs of the stack {stack}: {why}")
+        login = "\n  pulumi login says where the stacks are kept." if "PULUMI_ACCESS_TOKEN" in why else ""
+        raise NoAnswer(f"pulumi cannot say the outputs of the stack {stack}: {why}{login}")
     return _mapping(done.stdout, f"pulumi's outputs of the stack {stack}")
 
 
@@ -267,7 +270,7 @@ def _of_outputs(
             f"{what} names {urlsplit(override).netloc or override}, which is neither Google's nor on this machine: no "
             f"token is sent there.\n  If it is yours: export GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT={override}"
         )
-    if dns and not override and not dns.endswith(".prediction.vertexai.goog"):
+    if dns and not override and not _DNS.fullmatch(dns):
         raise BadTarget(f"{what}: {dns} is no host of a dedicated endpoint (….prediction.vertexai.goog).")
     deployed = outputs.get("deployed_model_id")
     return _endpoint(
@@ -354,13 +357,18 @@ def _of_api(given: str, project: str | None, region: str | None, environ: Mappin
         )
     assert project
     assert region
+    if not _NAME.fullmatch(f"projects/{project}/locations/{region}/endpoints/1"):
+        raise BadTarget(
+            f"--project {project} --region {region}: these are no names of a project and a region."
+        )
     api = override or api_host(region)
     local = naming.is_loopback(api)
     token = Token(local=local, environ=environ, project=project)
     parent = f"projects/{quote(project, safe=':')}/locations/{quote(region, safe='')}"
     document: Mapping[str, Any] | None = None
     if _ID.fullmatch(wanted):
-        document = _ask(api, f"{parent}/endpoints/{wanted}", token, local=local)
+        # A name that cannot be an id may be an invalid argument instead of one that is not found.
+        document = _ask(api, f"{parent}/endpoints/{wanted}", token, local=local, absent=(400, 404))
     if document is None:
         document = _by_display_name(api, parent, wanted, token, local=local)
     return _of_document(document, override)
@@ -406,8 +414,10 @@ def _of_document(document: Mapping[str, Any], override: str | None) -> Endpoint:
     )
 
 
-def _ask(api: str, path: str, token: Token, *, local: bool, **query: str) -> dict[str, Any] | None:
-    """A GET of Vertex AI's v1; None for what does not exist."""
+def _ask(
+    api: str, path: str, token: Token, *, local: bool, absent: tuple[int, ...] = (404,), **query: str
+) -> dict[str, Any] | None:
+    """A GET of Vertex AI's v1; None for what does not exist, by the status of the answer."""
     import httpx
 
     host = urlsplit(api).netloc
@@ -427,7 +437,7 @@ def _ask(api: str, path: str, token: Token, *, local: bool, **query: str) -> dic
         return document
     said = document.get("error")
     message = " ".join(str(said.get("message") or "").split())[:400] if isinstance(said, dict) else ""
-    if response.status_code == 404:
+    if response.status_code in absent:
         return None
     if response.status_code in (401, 403):
         role = (

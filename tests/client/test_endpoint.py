@@ -82,10 +82,31 @@ def test_no_token_goes_to_a_stranger(tmp_path: Path) -> None:
     assert mine.token({"GOOGLE_OAUTH_ACCESS_TOKEN": "ya29"}).get() == "ya29"
 
 
-@pytest.mark.parametrize("host", ["evil.example", "prediction.vertexai.goog.evil.example"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "prediction.vertexai.goog.evil.example",
+        "evil.example/.prediction.vertexai.goog",
+        "evil.example?.prediction.vertexai.goog",
+    ],
+)
 def test_no_token_goes_to_a_strange_host_of_its_own(tmp_path: Path, host: str) -> None:
     with pytest.raises(BadTarget, match="no host of a dedicated endpoint"):
         find(outputs=written(tmp_path, outputs(host, None)), environ={})
+
+
+@pytest.mark.parametrize("region", ["evil.example?", "evil.example#", "a/b", ""])
+def test_no_region_leads_to_another_host(tmp_path: Path, region: str) -> None:
+    name = f"projects/my-project/locations/{region}/endpoints/42"
+    urls = endpoint_urls(name, region=region)
+    given = {"endpoint": name, "openai_base_url": urls.openai_base_url, "predict_url": urls.predict_url}
+    with pytest.raises(BadTarget):
+        find(outputs=written(tmp_path, given), environ={"GOOGLE_OAUTH_ACCESS_TOKEN": "ya29"})
+    with pytest.raises(BadTarget):
+        find(endpoint="1", project="p", region=region, environ={"GOOGLE_OAUTH_ACCESS_TOKEN": "ya29"})
+    with pytest.raises(BadTarget):
+        find(endpoint=name, environ={"GOOGLE_OAUTH_ACCESS_TOKEN": "ya29"})
 
 
 @pytest.mark.parametrize(
@@ -149,6 +170,7 @@ def test_the_local_stack_is_asked_with_the_environment_of_make_up(tmp_path: Path
             NoAnswer,
             "passphrase must be",
         ),
+        ("echo 'error: PULUMI_ACCESS_TOKEN must be set for login' >&2; exit 255", NoAnswer, "pulumi login"),
         ("echo '{}'", BadTarget, r"nothing is deployed yet\. pulumi up --stack prod"),
         ("echo hello", BadTarget, "no JSON"),
     ],
@@ -214,12 +236,13 @@ def test_what_an_endpoint_needs_besides_its_id() -> None:
         find(endpoint="1", environ={})
 
 
-def test_two_of_one_name_are_told_apart_by_id() -> None:
+@pytest.mark.parametrize("status", [400, 404])
+def test_two_of_one_name_are_told_apart_by_id(status: int) -> None:
     names = [f"projects/{NUMBER}/locations/us-central1/endpoints/{number}" for number in (5, 6)]
 
     def answer(request: Request) -> Answer:
         if request.path.endswith("/endpoints/twin"):
-            return Answer(404, b'{"error": {"code": 404, "message": "not found"}}')
+            return Answer(status, b'{"error": {"message": "not an endpoint"}}')
         return Answer(
             200, json.dumps({"endpoints": [{"name": name, "displayName": "twin"} for name in names]}).encode()
         )
