@@ -201,7 +201,7 @@ def line(entry: Entry, *, several: bool = False) -> object:
 
     style = _STYLES.get(entry.severity, "")
     stamp = entry.time[:19].replace("T", " ")
-    text = Text(f"{stamp} ", "dim")
+    text = Text.assemble((f"{stamp} ", "dim"))
     text.append(f"{entry.severity:<8} ", style)
     if several and (whose := entry.replica_id or entry.deployed_model_id):
         text.append(f"{whose} ", "cyan")

@@ -164,7 +164,7 @@ def _parts(now: Status) -> Iterator[RenderableType]:
 
     from infra.cli.logs import line
 
-    head = Text(now.name or now.endpoint.rpartition("/")[2], "bold")
+    head = Text.assemble((now.name or now.endpoint.rpartition("/")[2], "bold"))
     head.append("  ")
     head.append(*(("serves", "green") if now.ready else ("does not serve", "bold red")))
     head.append(f"  {now.at:%Y-%m-%d %H:%M:%S} UTC", "dim")
@@ -238,7 +238,7 @@ def _operation(found: Operation, now: Status) -> RenderableType:
     stage = f", {found.stage}" if found.stage else ""
     if not found.done:
         return Text(f"{found.kind} runs{since}{stage}", "yellow")
-    text = Text(f"{found.kind} failed{since.replace('since', 'of')}{stage}: ", "bold red")
+    text = Text.assemble((f"{found.kind} failed{since.replace('since', 'of')}{stage}: ", "bold red"))
     text.append(found.error, "red")
     if found.kind == "DeployModel":
         text.append(f"\n  why: vertex-vllm diagnose --endpoint {now.endpoint}", "dim")

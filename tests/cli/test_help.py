@@ -99,3 +99,13 @@ def run(*words: str, **variables: str) -> str:
 def test_no_color(words: tuple[str, ...]) -> None:
     assert COLOUR.search(run(*words))
     assert not COLOUR.search(run(*words, NO_COLOR="1"))
+
+
+def test_the_docs_have_a_row_for_every_command() -> None:
+    text = (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
+    named = {
+        name
+        for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+        for name in re.findall(r"`([^`]+)`", row)
+    }
+    assert named == set(commands()) - {"models list"}  # which `models` is without a command
