@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import httpx
+import pytest
 from openai import DefaultHttpxClient, OpenAI
 
+from infra.local.stack.commands import smoke
 from infra.local.stack.question import BEGINNING, ask
 from infra.local.stack.report import billable
 from tests.engine.support import DEFAULT_STACK_FILE, EngineStack
@@ -68,9 +73,12 @@ def test_a_base_model_completes_by_the_default_route(stack: EngineStack) -> None
     answer = ask(stack.outputs(), print)
     assert answer.asked == BEGINNING
     assert answer.text
+    smoke(stack.outputs())  # chat is not enabled, the rest answers
 
 
-def test_a_dedicated_endpoint_answers_at_its_own_address(stack: EngineStack) -> None:
+def test_a_dedicated_endpoint_answers_at_its_own_address(
+    stack: EngineStack, capsys: pytest.CaptureFixture[str]
+) -> None:
     stack.change_stack_file({"endpoint": {"dedicated": True}})
     stack.up()
     outputs = stack.outputs()
@@ -84,6 +92,16 @@ def test_a_dedicated_endpoint_answers_at_its_own_address(stack: EngineStack) -> 
         model="", messages=[{"role": "user", "content": "Count to three"}], stream=True, max_tokens=16
     )
     assert "".join(part.choices[0].delta.content or "" for part in stream if part.choices)
+    for command, name, said in (
+        ([sys.executable, "-c"], "openai", "I am the built-in"),
+        (["sh", "-c"], "curl", "data: [DONE]"),
+    ):
+        done = subprocess.run(
+            [*command, outputs["snippets"][name]], capture_output=True, text=True, timeout=60
+        )
+        assert said in done.stdout, done.stderr
+    smoke(outputs)
+    assert capsys.readouterr().out.count("PASS") == 4
 
 
 def test_what_was_deleted_behind_the_engines_back_is_made_again(stack: EngineStack) -> None:
