@@ -97,6 +97,14 @@ def _watch(google: Google, found: Endpoint, every: float, *, as_json: bool) -> N
                 typer.echo(f"{error} It is asked again.", err=True)
     shown = _page(_read(google, found))
     out = console()
+    if not out.is_terminal:  # one page below the other: nothing can be overwritten
+        out.print(shown)
+        while True:
+            time.sleep(every)
+            try:
+                out.print("", _page(_read(google, found)), sep="\n")
+            except NoAnswer as error:
+                typer.echo(f"{error} It is asked again.", err=True)
     with Live(shown, console=out, screen=False, auto_refresh=False) as live:
         while True:
             time.sleep(every)
@@ -208,14 +216,14 @@ def _deployments(found: tuple[Deployment, ...]) -> RenderableType:
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("deployment", "model", "hardware"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for heading in ("replicas", "traffic", "since"):
         table.add_column(heading, no_wrap=True)
     table.add_column("USD so far", justify="right", no_wrap=True)
     for each in found:
         hardware = each.machine_type
         if each.accelerator_type:
-            hardware += f", {each.accelerator_count} x {one_gpu(each.accelerator_type)}"
+            hardware += f"\n{each.accelerator_count} x {one_gpu(each.accelerator_type)}"
         low, high = each.min_replicas, each.max_replicas
         wanted = str(low) if low == high else f"{low} to {high}"
         few = each.available is not None and each.available < low

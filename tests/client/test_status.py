@@ -219,7 +219,8 @@ def test_page(outputs: str, served: Served, monkeypatch: pytest.MonkeyPatch) -> 
     assert f"kind      dedicated, {served.dns['dedicated']}" in lines
     assert "expiry    no label expiry" in lines
     assert any(line.endswith("nothing here: this is the local Google Cloud") for line in lines)
-    assert any("g2-standard-12, 1 x L4" in line and "1 of 1" in line and "100 %" in line for line in lines)
+    assert any("g2-standard-12" in line and "1 of 1" in line and "100 %" in line for line in lines)
+    assert any(line.strip() == "1 x L4" for line in lines)
     assert "No errors in the containers' logs of 24 hours." in lines
     assert "not read: requests: Cloud Monitoring has no figures of this project's predictions yet." in lines
     assert "\x1b[" not in result.output
@@ -293,14 +294,23 @@ def test_watch_looks_again_until_it_is_interrupted(
     assert served.cloud.admin.unmet_faults() == []
 
 
-def test_watch_for_people(outputs: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_: float) -> None:
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("terminal", [False, True])
+def test_watch_for_people(outputs: str, monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    slept: list[float] = []
 
-    monkeypatch.setattr("infra.cli.status.time.sleep", interrupt)
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("infra.cli.status.time.sleep", sleep)
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
     result = run("--outputs", outputs, "--watch")
     assert result.exit_code == 130
-    assert result.stdout.count("1 of 1") == 1
+    assert slept == [10, 10]
+    assert result.stdout.count("1 of 1") >= 2
+    assert ("\x1b[" in result.stdout) == terminal
 
 
 def test_an_endpoint_that_is_gone(tmp_path: Path, served: Served) -> None:
