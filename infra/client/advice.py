@@ -166,8 +166,7 @@ _WORDS: Final[tuple[tuple[str, str], ...]] = (
     ),
     (
         r"tool choice requires|enable-auto-tool-choice",
-        "The server was started without a tool parser: --enable-auto-tool-choice and --tool-call-parser=NAME in "
-        "vllm.extra_args of the stack file; vertex-vllm models show MODEL names the parser.",
+        "The server was started without a tool parser: vllm.tool_calling: true in the stack file.",
     ),
     (
         r"not a multimodal model|Unknown (image )?model type|At most 0 image",

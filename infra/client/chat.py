@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,10 @@ def openai_client(endpoint: Endpoint, token: Token) -> OpenAI:
 
 class _CutError(Exception):
     """A stream that ended without saying that it is complete."""
+
+
+class _OtherError(Exception):
+    """An answer with a status that is well, and no chat completion in it."""
 
 
 @dataclass
@@ -189,7 +194,7 @@ class Talk:
             raise
         except ClientError:
             raise
-        except Exception as error:
+        except Exception as error:  # OpenAI's, those of its HTTP client in a stream, and of JSON that is none
             reply.seconds = time.monotonic() - begun
             raise self._refused(error, reply) from error
         finally:
@@ -213,11 +218,13 @@ class Talk:
         ) as chunks:
             yield from _streamed(chunks, reply)
         if reply.finish_reason is None:
-            raise _CutError("the answer ended before its end")
+            raise _CutError("the answer ended before its end") if reply.model else _OtherError()
 
     def _refused(self, error: Exception, reply: Reply) -> NoAnswer:
-        status = getattr(error, "status_code", None)
         body = getattr(error, "body", None)
+        status = getattr(error, "status_code", None)
+        if status is None and isinstance(body, Mapping) and isinstance(body.get("code"), int):
+            status = body["code"]  # vLLM's error in the middle of a stream
         said = message_of(body) if body else message_of(_cause(error))
         endpoint = self.endpoint
         if endpoint.timeout_s is None and timed_out(status, said, endpoint, reply.seconds):
@@ -227,6 +234,11 @@ class Talk:
             return NoAnswer(
                 "The answer ended without a finish reason: the connection was cut, or the endpoint does not stream.\n"
                 "  --no-stream asks for the whole answer at once; a dedicated endpoint streams."
+            )
+        if isinstance(error, _OtherError | json.JSONDecodeError):
+            return NoAnswer(
+                f"{endpoint.openai_base_url} answers with something that is no chat completion.\n"
+                "  A proxy or a sign-in page between here and there? vertex-vllm status asks another way."
             )
         text = advice(
             endpoint,
@@ -246,7 +258,10 @@ def _cause(error: Exception) -> str:
 
 
 def _whole(completion: Any, reply: Reply) -> Iterator[tuple[str, str]]:
-    choice = completion.choices[0]
+    choices = getattr(completion, "choices", None)  # the client takes any JSON, and any text
+    if not choices:
+        raise _OtherError()
+    choice = choices[0]
     reply.model, reply.finish_reason = completion.model or "", choice.finish_reason or "stop"
     reply.usage = completion.usage.model_dump(exclude_none=True) if completion.usage else None
     thought = _reasoning(choice.message)

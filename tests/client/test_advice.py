@@ -99,7 +99,7 @@ def test_a_time_out_of_a_dedicated_endpoint_names_its_own(limit: float | None, s
         (400, "The request size (2000000 bytes) exceeds 1.500MB limit.", "a smaller image"),
         (400, "As of transformers v4.44, default chat template is no longer allowed", "vllm.chat_template"),
         (400, "This model's maximum context length is 4096 tokens. However, you requested", "--max-tokens"),
-        (400, '"auto" tool choice requires --enable-auto-tool-choice', "--tool-call-parser=NAME"),
+        (400, '"auto" tool choice requires --enable-auto-tool-choice', "vllm.tool_calling: true"),
         (400, "Unknown model type: llama", "takes no images"),
         (400, "At most 1 image(s) may be provided in one request.", "--limit-mm-per-prompt"),
         (404, "The model `x` does not exist.", "LoRA adapter"),

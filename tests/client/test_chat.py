@@ -181,6 +181,38 @@ def test_a_stream_that_is_cut_is_no_whole_answer(to: Talking) -> None:
     assert made.messages == []
 
 
+def test_a_connection_that_breaks_in_an_answer(to: Talking) -> None:
+    """What was said is not kept: the question can be asked again as it was."""
+    body = b"data: " + b"x" * 100
+    answer = Answer(200, body, {"content-type": "text/event-stream"}, sent=20)
+    with serving(lambda _: answer) as url:
+        endpoint = replace(find(endpoint=SHARED, environ=to.environ), openai_base_url=url)
+        made = Talk(endpoint, endpoint.token({}))
+        with pytest.raises(NoAnswer, match="No answer: "):
+            said(made.ask("hello"))
+    assert made.messages == []
+
+
+def test_an_error_of_vllm_in_the_middle_of_a_stream(to: Talking) -> None:
+    body = b'data: {"error": {"message": "EngineDeadError", "type": "InternalServerError", "code": 500}}\n\n'
+    with serving(lambda _: Answer(200, body, {"content-type": "text/event-stream"})) as url:
+        endpoint = replace(find(endpoint=SHARED, environ=to.environ), openai_base_url=url)
+        with pytest.raises(NoAnswer, match=r"answers 500: EngineDeadError(.|\n)*vertex-vllm logs"):
+            said(Talk(endpoint, endpoint.token({})).ask("hello"))
+
+
+@pytest.mark.parametrize("body", [b"<html>sign in</html>", b"{}", b""])
+def test_a_page_instead_of_an_answer(to: Talking, body: bytes) -> None:
+    """A proxy's, with status 200."""
+    kind = {"content-type": "text/html" if body.startswith(b"<") else "application/json"}
+    for stream in (True, False):
+        with serving(lambda _: Answer(200, body, kind)) as url:
+            endpoint = replace(find(endpoint=SHARED, environ=to.environ), openai_base_url=url)
+            with pytest.raises(NoAnswer) as told:
+                said(Talk(endpoint, endpoint.token({}), stream=stream).ask("hello"))
+        assert "no chat completion" in str(told.value)
+
+
 def test_nobody_is_there(to: Talking) -> None:
     endpoint = replace(find(endpoint=SHARED, environ=to.environ), openai_base_url="http://127.0.0.1:9")
     with pytest.raises(NoAnswer, match=r"No answer: .*refused(.|\n)*make env"):
