@@ -49,6 +49,7 @@ class Answer:
         prompt_tokens: None where the server does not say.
         output_tokens: None where the server does not say.
         error: What went wrong, in a few words that are equal for equal failures; None for a whole answer.
+        opening: Seconds that a new connection took, which is no waiting for the model; 0 where one was open.
     """
 
     first: float | None = None
@@ -56,6 +57,7 @@ class Answer:
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     error: str | None = None
+    opening: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class Outcome:
 
     Attributes:
         due: When it was sent; in an open loop, when it should have been, so that a slow load generator hides nothing.
+            Later by what a new connection took to open: clients keep theirs.
         first: When the first token came.
         last: When the last token came.
         ended: When nothing more was expected.
@@ -205,7 +208,7 @@ class _Level:
             None if moment is None else moment - self._began for moment in (answer.first, answer.last)
         )
         tokens = (answer.prompt_tokens, answer.output_tokens)
-        self._note(Outcome(due, first, last, self._now(), *tokens, answer.error))
+        self._note(Outcome(due + answer.opening, first, last, self._now(), *tokens, answer.error))
 
     def _note(self, outcome: Outcome) -> None:
         self.made.outcomes.append(outcome)

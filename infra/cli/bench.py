@@ -136,7 +136,7 @@ def bench(
 
     \b
     TTFT     from sending a request (in an open loop: from when it was due) to
-             the first piece with text
+             the first piece with text; opening a connection is not counted
     TPOT     (last piece - first piece) / (output tokens - 1)
     latency  to the last piece
     Tokens are those that the server counts. Throughput counts whole answers.

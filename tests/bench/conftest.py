@@ -39,7 +39,7 @@ class Model:
     frames: list[bytes] | None = None
     asked: list[dict[str, Any]] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
-    arrived: list[float] = field(default_factory=list)
+    clients: list[Any] = field(default_factory=list)
     now: int = 0
     most: int = 0
 
@@ -47,7 +47,7 @@ class Model:
         body = await request.json()
         self.asked.append(body)
         self.tokens.append(request.headers.get("authorization", ""))
-        self.arrived.append(time.perf_counter())
+        self.clients.append(request.client)
         refused = self.refuse(len(self.asked))
         return refused or StreamingResponse(self._stream(body), media_type="text/event-stream")
 

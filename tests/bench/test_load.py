@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from itertools import count, pairwise
 
 import pytest
@@ -91,6 +92,17 @@ def test_waiting_counts_from_when_a_request_was_due() -> None:
     made = ran("rate", 100, Blocking(0))
     assert made.late >= 0.1
     assert max(each.ended - each.due for each in made.outcomes) >= 0.1
+
+
+def test_opening_a_connection_is_no_waiting_for_the_model() -> None:
+    class Opening(Sender):
+        async def __call__(self, prompt: str) -> Answer:
+            answer = await super().__call__(prompt)
+            return replace(answer, opening=0.04)
+
+    (outcome,) = ran("concurrency", 1, Opening(0.05), requests=1).outcomes
+    assert 0.04 <= outcome.due < 0.05
+    assert 0.005 <= outcome.ended - outcome.due < 0.04
 
 
 def test_an_open_loop_bounds_what_is_under_way() -> None:

@@ -155,3 +155,20 @@ def test_the_token_is_asked_for_once_a_minute(model: Model) -> None:
 
     asyncio.run(many())
     assert (len(model.asked), len(given)) == (8, 1)
+
+
+def test_connections_are_used_again(model: Model) -> None:
+    model.first, model.each = 0.02, 0
+
+    async def waves() -> list[Answer]:
+        async with ChatStream(model.url, lambda: None, {"max_tokens": 1}, timeout=5) as send:
+            found: list[Answer] = []
+            for _ in range(3):
+                found += await asyncio.gather(*(send("x") for _ in range(4)))
+            return found
+
+    answers = asyncio.run(waves())
+    assert [answer.error for answer in answers] == [None] * 12
+    assert all(0 < answer.opening < 0.5 for answer in answers[:4])
+    assert {answer.opening for answer in answers[4:]} == {0}
+    assert len(set(model.clients)) == 4
