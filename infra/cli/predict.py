@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections import Counter
 from pathlib import Path
@@ -176,6 +175,8 @@ def _multi_modal_data(image: str | None, endpoint: Endpoint) -> dict[str, str] |
 
 
 def _one(endpoint: Endpoint, fields: dict[str, Any], as_json: bool) -> None:
+    import asyncio
+
     from infra.client import ClientError
     from infra.client.predict import Predictor
 
@@ -237,6 +238,8 @@ def _file(
     as_json: bool,
 ) -> None:
     """Every instance of a file; the answers go to another, a bar to stderr."""
+    import asyncio
+
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from infra.client import ClientError

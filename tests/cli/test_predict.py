@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from infra.cli.app import app
 from tests.client.conftest import Served, served
+from tests.loopback import Answer, Request, serving
 
 __all__ = ["served"]
 
@@ -233,3 +239,46 @@ def test_the_instances_are_not_overwritten(shared: Path, instances: Path) -> Non
     done = run("--outputs", shared, "--instances", instances, "-o", instances, "--no-resume")
     assert done.exit_code == 2
     assert instances.read_bytes() == before
+
+
+@pytest.mark.parametrize(("sent_signal", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_run_that_is_stopped_loses_no_answer(
+    tmp_path: Path, instances: Path, sent_signal: signal.Signals, status: int
+) -> None:
+    """In a process of its own: ten are answered, then the server is silent until the signal."""
+    silent, asked = threading.Event(), []
+
+    def reply(request: Request) -> Answer:
+        prompt = json.loads(request.body)["instances"][0]["prompt"]
+        asked.append(prompt)
+        if len(asked) > 10 and not over.is_set():
+            silent.set()
+            over.wait(30)
+        return Answer(body=json.dumps({"predictions": [prompt]}).encode())
+
+    over = threading.Event()
+    name = "projects/1/locations/us-central1/endpoints/2"
+    file = tmp_path / "outputs.json"
+    with serving(reply) as url:
+        base = f"{url}/v1beta1/{name}"
+        file.write_text(
+            json.dumps({"endpoint": name, "openai_base_url": base, "predict_url": f"{base}:predict"})
+        )
+        command = [sys.executable, "-m", "infra.cli", "predict", "--outputs", str(file)]
+        command += ["--instances", str(instances), "--concurrency", "1"]
+        env = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+        child = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert silent.wait(60)
+        child.send_signal(sent_signal)
+        _, err = child.communicate(timeout=30)
+        over.set()
+        assert child.returncode == status, err
+        assert "Traceback" not in err
+        if sent_signal == signal.SIGINT:
+            assert "has 10 of 30 predictions. The same command goes on." in err
+        answers = instances.with_name("prompts.predictions.jsonl")
+        assert len(lines(answers)) == 10
+        asked.clear()
+        assert subprocess.run(command, env=env, capture_output=True, timeout=60).returncode == 0
+    assert len(asked) == 20
+    assert [record["line"] for record in lines(answers)] == list(range(1, 31))
