@@ -38,6 +38,8 @@ KEY_OF_FLAG: Final[Mapping[str, str]] = {
 SWAP_SPACE: Final = "--swap-space"
 MODEL_TYPE: Final = "--model-type"
 CHAT_TEMPLATE: Final = "--chat-template"
+AUTO_TOOLS: Final = "--enable-auto-tool-choice"
+TOOL_CALL_PARSER: Final = "--tool-call-parser"
 QUANTIZATION: Final = "--quantization"
 MAX_BATCHED_TOKENS: Final = "--max-num-batched-tokens"
 DATA_PARALLEL: Final = "--data-parallel-size"
@@ -57,7 +59,13 @@ def passed(vllm: VllmOptions) -> dict[str, str | None]:
 
 
 def container_arguments(
-    *, model: str, split: Split, vllm: VllmOptions, flags: FlagTable | None, chat_template: str | None = None
+    *,
+    model: str,
+    split: Split,
+    vllm: VllmOptions,
+    flags: FlagTable | None,
+    chat_template: str | None = None,
+    tool_call_parser: str | None = None,
 ) -> tuple[str, ...]:
     """The container's arguments, in the order of Google's guide.
 
@@ -67,6 +75,7 @@ def container_arguments(
         vllm: the options.
         flags: the flags of the image's vLLM version; None when it is not known (every flag is then written).
         chat_template: text of the chat template, or its path in the container; None for none.
+        tool_call_parser: the parser of tool calls, where tools are on and the extra arguments do not name it.
 
     Returns:
         The entry point and its flags. A flag that the version has not (``--swap-space`` from 0.18) is left out.
@@ -100,6 +109,10 @@ def container_arguments(
         arguments.append(f"{MODEL_TYPE}={vllm.model_type}")
     if chat_template is not None:
         arguments.append(f"{CHAT_TEMPLATE}={chat_template}")
+    if vllm.tool_calling and AUTO_TOOLS not in passed(vllm):
+        arguments.append(AUTO_TOOLS)
+    if tool_call_parser is not None:
+        arguments.append(f"{TOOL_CALL_PARSER}={tool_call_parser}")
     arguments.extend(vllm.extra_args)
     return tuple(arguments)
 

@@ -138,6 +138,7 @@ def plan(stack: StackFile, *, region: str, source: str) -> ServingPlan:
             vllm=stack.vllm,
             flags=checked.flags,
             chat_template=checked.chat_template,
+            tool_call_parser=checked.tool_call_parser,
         ),
         env=MappingProxyType({"MODEL_ID": stack.model, "DEPLOY_SOURCE": DEPLOY_SOURCE}),
         shared_memory_size_mb=stack.container.shared_memory_size_mb,

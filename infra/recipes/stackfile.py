@@ -119,6 +119,14 @@ class VllmOptions(_Part):
         description="A shipped template's name, a .jinja file beside this one or in a bucket (gs://), an absolute path"
         " in the container, or none for no chat; models without a template of their own need one of these.",
     )
+    tool_calling: bool = Field(
+        default=False, description="Chats may have tools that the model calls; needs a parser of its calls."
+    )
+    tool_call_parser: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="vLLM's name of that parser; by default the catalogue's for the model, where it has one.",
+    )
     extra_args: tuple[str, ...] = Field(
         default=(),
         strict=False,

@@ -20,6 +20,7 @@ from infra.recipes.checks.options import check_host_memory, check_lora, check_re
 from infra.recipes.checks.parallel import check_parallel
 from infra.recipes.checks.report import Report
 from infra.recipes.checks.templates import check_chat_template
+from infra.recipes.checks.tools import check_tools
 from infra.recipes.errors import UnknownModel
 from infra.recipes.flags import FlagTable
 from infra.recipes.parallel import Split
@@ -32,7 +33,7 @@ class Checked:
     """What the checks looked up on their way.
 
     ``flags`` and ``vllm_version`` are None where the image's version is not known. ``chat_template`` is the value of
-    its argument, None for none.
+    its argument, None for none; ``tool_call_parser`` likewise.
     """
 
     card: ModelCard
@@ -41,6 +42,7 @@ class Checked:
     flags: FlagTable | None
     vllm_version: str | None
     chat_template: str | None
+    tool_call_parser: str | None
 
 
 def check(report: Report, *, folder: Path) -> Checked | None:
@@ -64,6 +66,7 @@ def check(report: Report, *, folder: Path) -> Checked | None:
     check_weights(report, card)
     check_replicas(report, version)
     template = check_chat_template(report, card, version, folder)
+    parser = check_tools(report, card, flags, image)
     check_lora(report, card, version)
     check_extra_args(report, card, flags, image)
     if report.stack.vllm.model_type:
@@ -79,7 +82,7 @@ def check(report: Report, *, folder: Path) -> Checked | None:
     if split is None:
         return None
     check_host_memory(report, machine, flags, version)
-    return Checked(card, machine, split, flags, version, template)
+    return Checked(card, machine, split, flags, version, template, parser)
 
 
 def _model(report: Report) -> ModelCard | None:

@@ -1,0 +1,105 @@
+"""Tool calling: the parser that turns the model's text into tool calls, and whether the image has it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from infra.cards import ModelCard
+from infra.recipes.arguments import TOOL_CALL_PARSER, passed
+from infra.recipes.catalog import ContainerImage, catalog
+from infra.recipes.checks.flag_values import wanted
+from infra.recipes.checks.fork_flags import seen_with
+from infra.recipes.checks.report import Report
+from infra.recipes.errors import UnknownImage, ValueProblem
+from infra.recipes.flags import FlagTable
+from infra.recipes.images import fitting_images
+from infra.recipes.templates import NO_CHAT
+
+__all__ = ["check_tools"]
+
+_TOGGLE: Final = "vllm.tool_calling"
+_PARSER: Final = "vllm.tool_call_parser"
+_IMAGE: Final = "container.image_uri"
+
+_UPSTREAM: Final = {"vertex-llama-3": "llama3_json"}
+"""vLLM's own parser for the models of a parser that only some of Google's builds have (docs.vllm.ai, tool calling)."""
+
+
+def check_tools(
+    report: Report, card: ModelCard | None, flags: FlagTable | None, image: ContainerImage | None
+) -> str | None:
+    """Check that tools can be called, and choose the parser.
+
+    Args:
+        report: the stack file; takes the problems.
+        card: the model, when it is known.
+        flags: the flags of the image's vLLM version; None when it is not known.
+        image: the image, when the catalogue has it.
+
+    Returns:
+        The value of ``--tool-call-parser``; None where tools are off, where ``extra_args`` has the flag, or where a
+        problem was found.
+    """
+    vllm = report.stack.vllm
+    given = vllm.tool_call_parser
+    if not vllm.tool_calling:
+        if given is not None:
+            text = "is not used: tools are off."
+            report.refuse(ValueProblem, _PARSER, given, text, remedy="tool_calling: true")
+        return None
+    if vllm.chat_template == NO_CHAT:
+        text = "tools are called in a chat, and chat_template: none leaves the model without one."
+        report.refuse(ValueProblem, _TOGGLE, True, text, remedy="tool_calling: false")
+        return None
+    if TOOL_CALL_PARSER in passed(vllm):
+        if given is not None:
+            text = f"extra_args has {TOOL_CALL_PARSER} too."
+            report.refuse(ValueProblem, _PARSER, given, text, remedy="delete one of them")
+        return None
+    if card is None:
+        return None
+    parser = given or card.tool_call_parser
+    if parser is None:
+        text = f"the catalogue knows no tool call parser for {card.id}."
+        remedy = "add tool_call_parser: NAME (docs.vllm.ai/en/latest/features/tool_calling.html lists them)"
+        report.refuse(ValueProblem, _TOGGLE, True, text, remedy=remedy)
+        return None
+    for name in (parser, *([_UPSTREAM[parser]] if given is None and parser in _UPSTREAM else [])):
+        if _has(name, flags, image):
+            return name
+    _refuse(report, card, parser, flags, image)
+    return None
+
+
+def _has(parser: str, flags: FlagTable | None, image: ContainerImage | None) -> bool:
+    """Whether an image's vLLM takes a parser, as far as its flags say."""
+    fork = catalog().fork_flags().get(TOOL_CALL_PARSER)
+    if fork is not None and parser in fork.values:
+        return seen_with(fork, image)
+    kind = None if flags is None else flags.takes.get(TOOL_CALL_PARSER)
+    return flags is None or (kind is not None and wanted(kind, parser) is None)
+
+
+def _refuse(
+    report: Report, card: ModelCard, parser: str, flags: FlagTable | None, image: ContainerImage | None
+) -> None:
+    hardware, books = report.stack.hardware, catalog()
+    accelerator = next(
+        (each for each in books.accelerators() if each.accelerator_type == hardware.accelerator_type), None
+    )
+    names = {parser, _UPSTREAM.get(parser, parser)}
+    fitting = tuple(
+        each.uri
+        for each in (
+            fitting_images(card, accelerator, hardware.accelerator_count) if accelerator is not None else ()
+        )
+        if each.vllm_version and any(_has(name, books.flags(each.vllm_version), each) for name in names)
+    )
+    version = flags.version if flags is not None else (image and image.vllm_version) or "?"
+    text = (
+        f"its vLLM, {version}, has no tool call parser {' or '.join(sorted(names))}, which {card.id} needs."
+    )
+    remedy = f"image_uri: {fitting[0]}" if fitting else "tool_calling: false"
+    report.refuse(
+        UnknownImage, _IMAGE, report.stack.container.image_uri, text, choices=fitting[:3], remedy=remedy
+    )

@@ -1,0 +1,125 @@
+"""Tool calling: which parser reaches the container, and what is refused because no image would take it."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from infra.recipes import ServingPlan, ValueProblem, plan
+from infra.recipes.catalog import catalog
+from infra.recipes.errors import PlanError, StackError
+from infra.recipes.stackfile import parse_stack
+
+GOOGLE = "us-docker.pkg.dev/vertex-ai/vertex-vision-model-garden-dockers/pytorch-vllm-serve"
+LLAMA = "meta-llama/Meta-Llama-3.1-8B-Instruct"
+FORK, UPSTREAM = f"{GOOGLE}:20250114_0916_RC00_maas", f"{GOOGLE}:20250506_0916_RC01"
+OWN = "europe-docker.pkg.dev/me/vllm/server:1.2"
+
+
+def planned(vllm: str, *, model: str = LLAMA, image: str = "") -> ServingPlan:
+    container = f"container: {{image_uri: '{image}'}}\n" if image else ""
+    text = f"model: {model}\n{container}vllm: {{{vllm}}}\n"
+    stack = parse_stack(yaml.safe_load(text), file="stacks/a.yaml", lines={})
+    return plan(stack, region="us-central1", source="stacks/a.yaml")
+
+
+def tools_of(served: ServingPlan) -> tuple[str, ...]:
+    return tuple(each for each in served.container.args if "tool" in each)
+
+
+@pytest.mark.parametrize(
+    ("model", "image", "parser"),
+    [
+        (LLAMA, FORK, "vertex-llama-3"),
+        (LLAMA, UPSTREAM, "llama3_json"),
+        ("meta-llama/Llama-3.2-3B-Instruct", FORK, "vertex-llama-3"),
+        ("meta-llama/Llama-3.2-3B-Instruct", UPSTREAM, "llama3_json"),
+        ("Qwen/Qwen2.5-7B-Instruct", "", "hermes"),
+        ("mistralai/Mistral-7B-Instruct-v0.3", "", "mistral"),
+    ],
+)
+def test_the_parser_is_that_of_model_and_image(model: str, image: str, parser: str) -> None:
+    served = planned("tool_calling: true", model=model, image=image)
+    assert tools_of(served) == ("--enable-auto-tool-choice", f"--tool-call-parser={parser}")
+
+
+def test_every_catalogued_parser_reaches_the_container_or_is_refused_with_the_line_to_change() -> None:
+    cards: dict[str, str] = {}
+    for model in catalog().models():
+        card = catalog().model(model)
+        if card.tool_call_parser is not None:
+            cards.setdefault(card.tool_call_parser, card.id)
+    assert len(cards) >= 20
+    reached = 0
+    for parser, model in cards.items():
+        try:
+            served = planned("tool_calling: true", model=model)
+        except StackError as error:
+            refused = error.problems
+        else:
+            refused = ()
+            reached += 1
+            toggle, chosen = tools_of(served)
+            assert toggle == "--enable-auto-tool-choice", model
+            # A recommended recipe of exactly this hardware and image may have a parser of its own.
+            if chosen not in served.vllm.extra_args:
+                assert chosen == f"--tool-call-parser={parser}", model
+        assert all(problem.remedy for problem in refused), model
+    assert reached >= 5
+
+
+def test_off_by_default() -> None:
+    assert tools_of(planned("max_num_seqs: 64")) == ()
+
+
+def test_an_image_that_has_no_such_parser_is_refused_with_one_that_has() -> None:
+    with pytest.raises(PlanError) as caught:
+        planned("tool_calling: true")
+    (problem,) = caught.value.problems
+    assert problem.key == "container.image_uri"
+    assert "0.6.2, has no tool call parser llama3_json or vertex-llama-3" in problem.problem
+    uri = problem.choices[0]
+    assert uri in problem.remedy
+    assert len(tools_of(planned("tool_calling: true", image=uri))) == 2
+
+
+def test_a_parser_of_ones_own_choice() -> None:
+    served = planned("tool_calling: true, tool_call_parser: pythonic", image=UPSTREAM)
+    assert tools_of(served)[1] == "--tool-call-parser=pythonic"
+    served = planned("tool_calling: true", image=OWN)
+    assert tools_of(served)[1] == "--tool-call-parser=llama3_json"
+
+
+def test_what_extra_args_say_stays() -> None:
+    extra = "extra_args: [--enable-auto-tool-choice, --tool-call-parser=hermes]"
+    served = planned(f"tool_calling: true, {extra}")
+    assert tools_of(served) == ("--enable-auto-tool-choice", "--tool-call-parser=hermes")
+
+
+@pytest.mark.parametrize(
+    ("vllm", "model", "key", "text"),
+    [
+        ("tool_call_parser: hermes", LLAMA, "vllm.tool_call_parser", "tools are off"),
+        ("tool_calling: true, chat_template: none", LLAMA, "vllm.tool_calling", "without one"),
+        (
+            "tool_calling: true, chat_template: plain",
+            "meta-llama/Llama-3.2-1B",
+            "vllm.tool_calling",
+            "knows no tool",
+        ),
+        (
+            "tool_calling: true, tool_call_parser: hermes, extra_args: [--tool-call-parser=hermes]",
+            LLAMA,
+            "vllm.tool_call_parser",
+            "extra_args has --tool-call-parser too",
+        ),
+    ],
+)
+def test_what_cannot_be(vllm: str, model: str, key: str, text: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        planned(vllm, model=model)
+    (problem,) = caught.value.problems
+    assert isinstance(problem, ValueProblem)
+    assert problem.key == key
+    assert text in problem.problem
+    assert problem.remedy
