@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["bench"]
 
 _MOST_LEVELS: Final = 12
+_AT_ONCE_S: Final = 5e-5  # 20,000 tokens a second of one answer
 _MOST: Final = {"concurrency": 512.0, "rate": 100.0}
 _WIDE: Final = 118
 _COLUMNS: Final = {
@@ -448,6 +450,11 @@ def _notes(run: Run) -> list[str]:
         lines.append(
             "The server does not say how many tokens its answers have: no TPOT, throughput and cost."
         )
+    if not run.local and any(_at_once(level) for level in run.levels):
+        lines.append(
+            "Answers came all at once: something on the way does not stream, as the shared host may not. TTFT and TPOT"
+            " say nothing then; a dedicated endpoint streams."
+        )
     if run.local:
         lines.append("This is the local Google Cloud: the times are those of this machine, not of a GPU.")
     elif run.price is None:
@@ -469,6 +476,11 @@ def _notes(run: Run) -> list[str]:
             )
     lines += _hints([error for level in run.levels for error in level.errors], run.endpoint)
     return lines
+
+
+def _at_once(level: Level) -> bool:
+    """Whether half of the answers came faster than any model writes."""
+    return bool(level.tpot) and statistics.median(level.tpot) < _AT_ONCE_S
 
 
 def _hints(errors: list[str], endpoint: str) -> list[str]:

@@ -243,6 +243,16 @@ def test_two_saved_runs_side_by_side(runs: tuple[Path, Path]) -> None:
     assert [each["tpot"]["verdict"] for each in found["levels"]] == ["worse"]
 
 
+@pytest.mark.parametrize(
+    ("tpot", "local", "said"),
+    [(0.0, False, True), (1e-5, False, True), (0.002, False, False), (0.0, True, False)],
+)
+def test_answers_that_were_not_streamed(tmp_path: Path, tpot: float, local: bool, said: bool) -> None:
+    file = tmp_path / "run.json"
+    file.write_text(run_of(level_of(4, tpot=(tpot,) * 10), local=local).saved())
+    assert ("came all at once" in bench("--from", file).stdout) == said
+
+
 @pytest.mark.parametrize("width", [80, 117, 118, 200])
 def test_the_table_is_whole_at_any_width(runs: tuple[Path, Path], width: int) -> None:
     done = bench("--from", runs[0], width=width)
