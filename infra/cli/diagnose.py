@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -128,58 +128,30 @@ def _subject(
     project: str | None,
     region: str | None,
 ) -> _Subject:
+    from infra.cli.chosen import by_settings
     from infra.cli.stack import planned as plan_file
     from infra.client import ClientError, find
     from infra.diagnose.source import gather
+    from infra.provider.failures import redact
+    from infra.recipes import StackError
 
     environ: Mapping[str, str] = os.environ
     if stack is not None:
-        file, endpoint, region, environ = _of_stack(stack)
+        try:
+            chosen = by_settings(stack, ROOT)
+        except StackError as error:
+            fail(error)
+        file, endpoint, region, environ = chosen.stack_file, chosen.endpoint, chosen.region, chosen.environ
     planned = plan_file(file, region=region)[0] if file is not None else None
     if log is not None:
-        return _Subject(file, planned, _read(log), None)
+        return _Subject(file, planned, [redact(line) for line in _read(log)], None)
     try:
         target = find(endpoint=endpoint, project=project, region=region, environ=environ)
         gathered = gather(target, environ)
     except ClientError as error:
         give_up(error)
-    return _Subject(file, planned, gathered.lines, gathered)
-
-
-def _of_stack(stack: str) -> tuple[Path, str, str, Mapping[str, str]]:
-    """Stack file, endpoint, region and environment of a stack, by its settings: a failed deployment has no outputs."""
-    from infra import settings
-    from infra.program import stack_endpoint_id
-    from infra.recipes import StackError
-    from infra.settings.environment import STACK_FILE_VARIABLE
-    from infra.settings.file import read_file
-
-    environ = _environment(stack)
-    try:
-        raw, _ = read_file(ROOT, stack, environ)
-        checked = settings.parse(raw, ROOT)
-    except StackError as error:
-        fail(error)
-    local = raw.config.get("vertex-vllm:localCloud") == "true"
-    named = (local and environ.get(STACK_FILE_VARIABLE, "").strip()) or raw.config["vertex-vllm:stackFile"]
-    name = f"projects/{checked.project}/locations/{checked.region}/endpoints/{stack_endpoint_id(checked)}"
-    if checked.api_endpoint:
-        environ = {**environ, "GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT": checked.api_endpoint}
-    return ROOT / named, name, checked.region, environ
-
-
-def _environment(stack: str) -> Mapping[str, str]:
-    """The environment; for the stack `local` of `make up` with the addresses that .local/env exports."""
-    import subprocess
-
-    exports = ROOT / ".local" / "env"
-    if stack != "local" or os.environ.get("GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT") or not exports.is_file():
-        return os.environ
-    done = subprocess.run(
-        ["/bin/sh", "-c", '. "$1" && env -0', "sh", str(exports)], cwd=ROOT, capture_output=True, text=True
-    )
-    pairs = [pair.partition("=") for pair in done.stdout.split("\0") if "=" in pair]
-    return {name: value for name, _, value in pairs} or os.environ
+    gathered = replace(gathered, error=redact(gathered.error))
+    return _Subject(file, planned, [redact(line) for line in gathered.lines], gathered)
 
 
 def _read(log: Path) -> list[str]:
@@ -233,7 +205,7 @@ def _show(
     if found:
         first = found[0]
         out.print(Text(f"{first.cause}.", style="bold red"))
-        out.print(Text(f"  {_where(subject, first)}: {_clean(first.evidence.text)}", style="dim"))
+        out.print(Text(f"  {_where(subject, first)}: {first.evidence.text}", style="dim"))
         out.print(Text(f"  {first.advice[0].upper()}{first.advice[1:]}"))
         for other in found[1:]:
             out.print(Text(f"Also: {other.cause} ({_where(subject, other)})."))
@@ -261,9 +233,9 @@ def _show_unknown(out: Console, subject: _Subject) -> None:
         count = f"{len(subject.lines):,} lines" if len(subject.lines) > 1 else "1 line"
         out.print(Text(f"No known failure is in the log ({count}). Its last lines:"))
         for line in [each for each in subject.lines if each.strip()][-_TAIL:]:
-            out.print(Text(f"  | {_clean(line)}", style="dim"))
+            out.print(Text(f"  | {line}", style="dim"))
     if subject.gathered is not None and subject.gathered.error:
-        out.print(Text(f"Google says of the deployment: {_clean(subject.gathered.error)}"))
+        out.print(Text(f"Google says of the deployment: {subject.gathered.error}"))
     elif subject.gathered is not None and not subject.gathered.operation:
         out.print(Text("Vertex AI knows of no deployment on this endpoint."))
 
@@ -318,12 +290,6 @@ def _where(subject: _Subject, found: Diagnosis) -> str:
     return f"line {found.evidence.line}" if found.evidence.line <= len(subject.lines) else "Google's answer"
 
 
-def _clean(text: str) -> str:
-    from infra.provider.failures import redact
-
-    return redact(text)
-
-
 def _figure(value: float, unit: str) -> str:
     return f"{value:,.0f}" if unit == "tokens" else f"{value:.2f}"
 
@@ -360,9 +326,9 @@ def _document(
                 "advice": each.advice,
                 "evidence": {
                     "line": each.evidence.line if each.evidence.line <= len(subject.lines) else None,
-                    "text": _clean(each.evidence.text),
+                    "text": each.evidence.text,
                 },
-                "numbers": {name: _clean(value) for name, value in each.numbers.items()},
+                "numbers": {name: value for name, value in each.numbers.items()},
             }
             for each in found
         ],
@@ -381,7 +347,7 @@ def _document(
         ],
         "change": made,
         "operation": gathered.operation or None if gathered else None,
-        "operation_error": _clean(gathered.error) or None if gathered else None,
+        "operation_error": gathered.error or None if gathered else None,
         "query": gathered.query if gathered else None,
         "console": gathered.console if gathered else None,
     }

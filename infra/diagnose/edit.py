@@ -6,7 +6,6 @@ what was meant.
 
 from __future__ import annotations
 
-import copy
 import difflib
 import json
 import re
@@ -81,7 +80,7 @@ def diff(before: str, after: str, name: str) -> str:
 def _applied(document: Any, change: Change) -> Any:
     if not isinstance(document, dict):
         raise EditError("the file is no map of keys to values")
-    made: dict[str, Any] = copy.deepcopy(document)
+    made: dict[str, Any] = _copied(document)
     section, _, key = change.key.rpartition(".")
     parent: Any = made
     if section:
@@ -99,6 +98,13 @@ def _applied(document: Any, change: Change) -> Any:
     else:
         parent[key] = list(change.value) if isinstance(change.value, tuple) else change.value
     return made
+
+
+def _copied(value: Any) -> Any:
+    """A copy in which what was an alias is a value of its own."""
+    if isinstance(value, dict):
+        return {key: _copied(each) for key, each in value.items()}
+    return [_copied(each) for each in value] if isinstance(value, list) else value
 
 
 def _edit(text: str, change: Change) -> str:

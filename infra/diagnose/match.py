@@ -49,6 +49,7 @@ _FUNCTIONS: Final[Mapping[str, str]] = {
 }
 _FRAME: Final = re.compile(r"line \d+, in (\w+)|with torch\.cuda\.graph\(|\bself\.(?:model_runner\.)?(\w+)\(")
 _PROGRESS: Final = (
+    (re.compile(r"Initializing an? .*LLM engine|Starting to load model "), "load"),
     (re.compile(r"(?:Model loading|Loading model weights) took [\d.]+"), "profile"),
     (
         re.compile(

@@ -1,0 +1,239 @@
+"""`vertex-vllm diagnose`, on files and on a local Google Cloud."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from infra.cli import diagnose as command
+from infra.cli.app import app
+from infra.cli.stack import plan_of
+from infra.local.cloud.testing import NUMBER, REGION, LocalCloud, cloud_in_thread
+from tests.local.cloud.aiplatform.helpers import Vertex
+
+ROOT = Path(__file__).resolve().parents[2]
+STACK = "meta-llama-3.1-8b-instruct.l4x1.yaml"
+TOKEN = "hf_verySecretTokenOfNobody"
+KV = (
+    "ValueError: The model's max seq len (4096) is larger than the maximum number of tokens that can be stored in KV "
+    "cache (2256). Try increasing `gpu_memory_utilization` or decreasing `max_model_len`"
+)
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines are not wrapped."""
+    monkeypatch.setenv("COLUMNS", "400")
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Path:
+    """A stack file of the user's, with comments."""
+    file = tmp_path / STACK
+    text = (ROOT / "stacks" / STACK).read_text()
+    file.write_text(text.replace("max_model_len: 4096", "max_model_len: 4096   # as long as the guide's"))
+    return file
+
+
+def run(*arguments: object, log: str | None = None) -> Result:
+    return CliRunner().invoke(app, ["diagnose", *map(str, arguments)], input=log)
+
+
+def test_cause_evidence_and_change(stack: Path) -> None:
+    before = stack.read_text()
+    result = run(stack, "--log", "-", log=f"INFO Loading model weights took 15.08 GB\n\x1b[31m{KV}\x1b[0m\n")
+    assert result.exit_code == 0, result.output
+    assert (
+        "vllm.max_model_len (4096) is larger than the 2256 tokens that fit in the KV cache." in result.output
+    )
+    assert "line 2: ValueError: The model's max seq len (4096)" in result.output
+    assert "-  max_model_len: 4096   # as long as the guide's" in result.output
+    assert "+  max_model_len: 2256   # as long as the guide's" in result.output
+    assert "--apply makes this change." in result.output
+    rows = [line.split() for line in result.output.splitlines() if line.startswith("weights")]
+    assert rows == [["weights", "15.08", "15.06", "to", "15.09", "15.08"]]
+    assert stack.read_text() == before
+
+
+def test_apply(stack: Path) -> None:
+    before = stack.read_text()
+    stack.chmod(0o640)
+    result = run(stack, "--log", "-", "--apply", log=KV)
+    assert result.exit_code == 0, result.output
+    assert stack.read_text() == before.replace("max_model_len: 4096", "max_model_len: 2256")
+    assert stack.stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in stack.parent.iterdir()] == [STACK]
+    again = run(stack, "--log", "-", "--apply", log=KV)
+    assert "Nothing was changed" not in again.output or stack.read_text().count("2256") == 1
+
+
+def test_json(stack: Path) -> None:
+    result = run(stack, "--log", "-", "--json", "--apply", log=KV)
+    found = json.loads(result.output)
+    assert found["failures"][0]["id"] == "kv-cache-too-small-v0"
+    assert found["failures"][0]["evidence"]["line"] == 1
+    assert found["failures"][0]["numbers"] == {"length": "4096", "tokens": "2256"}
+    assert found["change"]["keys"] == {"vllm.max_model_len": 2256}
+    assert found["change"]["applied"] is True
+    assert found["change"]["starts"] is True
+    assert {row["name"]: row["log"] for row in found["memory"]}["kv_tokens"] == 2256
+    assert found["operation"] is None
+
+
+def test_a_log_of_nothing_known(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    log.write_text("Segmentation fault\n" * 20)
+    result = run("--log", log)
+    assert result.exit_code == 3
+    assert result.output.startswith("No known failure is in the log (20 lines). Its last lines:")
+    assert result.output.count("Segmentation fault") == 8
+    assert json.loads(run("--log", log, "--json").output)["failures"] == []
+
+
+def test_a_failure_that_no_key_mends(stack: Path) -> None:
+    result = run(stack, "--log", "-", "--apply", log="OSError: You are trying to access a gated repo.")
+    assert result.exit_code == 0
+    assert (
+        "accept the model's licence there" in result.output.lower() or "Accept the model's" in result.output
+    )
+    assert "Nothing was changed: no key of the stack file mends this." in result.output
+
+
+def test_a_token_is_never_shown() -> None:
+    result = run("--log", "-", log=f"api_server.py: error: unrecognized arguments: --hf-token={TOKEN}")
+    assert result.exit_code == 0
+    assert TOKEN not in result.output
+    assert TOKEN not in run("--log", "-", "--json", log=f"error: unrecognized arguments: --t={TOKEN}").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Say what is diagnosed"),
+        (["--log", "/no/such"], "/no/such cannot be read"),
+        (["--stack", "dev", "--endpoint", "1"], "give one of them"),
+        (["stacks/x.yaml", "--stack", "dev"], "has its own stack file"),
+        (["--log", "-", "--apply"], "--apply changes a stack file"),
+        (["--stack", "no-such"], "there is no such file"),
+        (["stacks/no-such.yaml", "--log", "-"], "there is no such file"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], said: str) -> None:
+    result = run(*arguments, log="")
+    assert result.exit_code == 2
+    assert said in result.output
+
+
+# On a local Google Cloud -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[LocalCloud]:
+    """An empty local cloud."""
+    with cloud_in_thread() as running:
+        yield running
+
+
+def deploy(cloud: LocalCloud, endpoint_id: str, *extra: str) -> str:
+    """A deployment of the shipped stack file with further arguments, which fails; the endpoint's name."""
+    vertex = Vertex(cloud)
+    vertex.enable()
+    container = plan_of(ROOT / "stacks" / STACK)[0].container
+    spec: dict[str, Any] = {
+        "imageUri": container.image_uri,
+        "args": [*container.args, *extra],
+        "env": [{"name": "MODEL_ID", "value": "x"}, {"name": "HF_TOKEN", "value": "hf_local"}],
+        "ports": [{"containerPort": 8080}],
+        "predictRoute": "/generate",
+        "healthRoute": "/ping",
+        "sharedMemorySizeMb": "16384",
+        "deploymentTimeout": "7200s",
+    }
+    model_id = f"m{endpoint_id}"
+    vertex.done(
+        "POST", "models:upload", {"modelId": model_id, "model": {"displayName": "m", "containerSpec": spec}}
+    )
+    name = vertex.endpoint(endpoint_id)
+    body = vertex.deployment("1", model_id)
+    operation = vertex.wait(vertex.ok("POST", f"endpoints/{endpoint_id}:deployModel", body))
+    assert ("error" in operation) == bool(extra)
+    return name
+
+
+def test_the_last_deployment_of_an_endpoint(
+    cloud: LocalCloud, stack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT", cloud.url)
+    name = deploy(cloud, "2001", "--no-such-flag=1")
+    result = run(stack, "--endpoint", name)
+    assert result.exit_code == 0, result.output
+    assert "The image's vLLM does not know --no-such-flag=1." in result.output
+    assert "https://console.cloud.google.com/logs/query;query=" in result.output
+    found = json.loads(run("--endpoint", "2001", "--project", NUMBER, "--region", REGION, "--json").output)
+    assert [each["id"] for each in found["failures"]] == ["unknown-flag"]
+    assert "/operations/" in found["operation"]
+    assert found["operation_error"].startswith("Model server exited unexpectedly.")
+
+
+def test_an_endpoint_that_serves(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT", cloud.url)
+    result = run("--endpoint", deploy(cloud, "2002"))
+    assert result.exit_code == 3
+    assert "No known failure is in the log" in result.output
+    assert "Google says" not in result.output
+
+
+def test_google_s_own_answer_is_evidence(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT", cloud.url)
+    message = "Machine type temporarily unavailable, please deploy with a different machine type or retry."
+    cloud.admin.fault(":deployModel", operationError={"code": "UNAVAILABLE", "message": message})
+    name = deploy_failing(cloud, "2003")
+    result = run("--endpoint", name)
+    assert result.exit_code == 0, result.output
+    assert f"Google's answer: {message}" in result.output
+
+
+def deploy_failing(cloud: LocalCloud, endpoint_id: str) -> str:
+    """A deployment that Google ends."""
+    vertex = Vertex(cloud)
+    vertex.enable()
+    vertex.upload(f"m{endpoint_id}")
+    name = vertex.endpoint(endpoint_id)
+    body = vertex.deployment("1", f"m{endpoint_id}")
+    assert "error" in vertex.wait(vertex.ok("POST", f"endpoints/{endpoint_id}:deployModel", body))
+    return name
+
+
+def test_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT", "http://127.0.0.1:9")
+    result = run("--endpoint", f"projects/p/locations/{REGION}/endpoints/1")
+    assert result.exit_code == 8
+    assert "127.0.0.1:9 cannot be reached" in result.output
+
+
+def test_by_stack(cloud: LocalCloud, stack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first deployment that failed left no outputs: the settings alone say which endpoint it is."""
+    from infra import settings
+    from infra.program import stack_endpoint_id
+    from infra.settings.file import read_file
+
+    root = stack.parent
+    (root / "Pulumi.yaml").write_text("name: vertex-vllm\nruntime: python\n")
+    (root / "Pulumi.dev.yaml").write_text(
+        f"config:\n  gcp:project: local-project\n  gcp:region: {REGION}\n  vertex-vllm:hfToken: {{secure: v1:abc}}\n"
+        f"  vertex-vllm:stackFile: {STACK}\n"
+    )
+    monkeypatch.setattr(command, "ROOT", root)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setenv("GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT", cloud.url)
+    endpoint_id = stack_endpoint_id(settings.parse(read_file(root, "dev")[0], root))
+    deploy(cloud, endpoint_id, "--max-num-seqs=256", "--gpu-memory-utilization=0.76")
+    result = run("--stack", "dev", "--apply")
+    assert result.exit_code == 0, result.output
+    assert "in the log" in result.output
+    assert TOKEN not in result.output
