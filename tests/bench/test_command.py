@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from typer.testing import CliRunner, Result
 from infra.bench.results import read_run
 from infra.cli.app import app
 from infra.cli.bench import _hints, _price
+from infra.cli.stack import planned
 from infra.client import find
 from infra.recipes.costs import cost_outputs
 from tests.cli.conftest import serving
@@ -27,6 +29,7 @@ from .conftest import Model, error, level_of, run_of
 
 __all__ = ["serving"]
 
+ROOT = Path(__file__).resolve().parents[2]
 NAME = "projects/1/locations/us-central1/endpoints/7"
 
 
@@ -294,3 +297,20 @@ def test_the_price_is_the_plans(
     by_hand, _ = _price(endpoint, None, 5.0)
     assert by_hand is not None
     assert by_hand.usd_per_hour == 5
+
+
+@pytest.mark.parametrize(("local", "known"), [(False, True), (True, False)])
+def test_the_price_of_a_stack_file(model: Model, outputs: Path, local: bool, known: bool) -> None:
+    endpoint = find(outputs=outputs, environ={})
+    assert endpoint.local
+    if not local:
+        endpoint = replace(
+            endpoint, openai_base_url="https://us-central1-aiplatform.googleapis.com/v1beta1/e"
+        )
+    price, hardware = _price(endpoint, ROOT / "stacks/meta-llama-3.1-8b-instruct.l4x1.yaml", None)
+    assert hardware.startswith("g2-standard-12 with 1 x NVIDIA_L4")
+    assert (price is not None) == known  # a simulation's speed at a GPU's price is no cost
+    if price is not None:
+        plan, _ = planned(ROOT / "stacks/meta-llama-3.1-8b-instruct.l4x1.yaml", region="us-central1")
+        assert price.usd_per_hour == plan.usd_per_hour
+        assert price.source.startswith("1 replica on-demand")
