@@ -121,7 +121,9 @@ def test_a_tool_call_and_its_result(to: Talking) -> None:
     assert [(call.name, json.loads(call.arguments)) for call in reply.calls] == [
         ("get_weather", {"city": "x"})
     ]
-    said(made.answer_calls([(reply.calls[0], "sunny")]))
+    answered = said(made.answer_calls([(reply.calls[0], "sunny")]))
+    assert answered.calls == []
+    assert "“sunny”" in answered.text
     result = made.messages[2]
     assert result == {"role": "tool", "tool_call_id": reply.calls[0].id, "content": "sunny"}
     assert made.messages[1]["tool_calls"][0]["id"] == reply.calls[0].id
@@ -421,7 +423,9 @@ def test_a_talk_on_a_terminal(to: Talking, tmp_path: Path) -> None:
         terminal.until("you> ")
         to.cloud.admin.fault("chat/completions", delaySeconds=20)
         terminal.say("slow")
-        time.sleep(1)
+        deadline = time.monotonic() + 10
+        while to.cloud.admin.unmet_faults() and time.monotonic() < deadline:
+            time.sleep(0.05)
         terminal.press_ctrl_c()
         terminal.until(r"\(stopped\)", 10)
         terminal.until("you> ")
@@ -455,6 +459,11 @@ def test_a_tool_call_is_answered_on_a_terminal(to: Talking, tmp_path: Path) -> N
         terminal.until("you> ")
         terminal.say("get weather in Paris")
         assert "get_weather({" in terminal.until("result of get_weather> ")
+        terminal.say("sunny")
+        assert "“sunny”" in terminal.until("to the first")
+        terminal.until("you> ")
+        terminal.say("get weather in Rome")
+        terminal.until("result of get_weather> ")
         terminal.press_ctrl_c()
         terminal.until("the question is taken back")
         terminal.until("you> ")
@@ -478,9 +487,8 @@ def test_ctrl_c_ends_a_piped_question(to: Talking) -> None:
         text=True,
     )
     deadline = time.monotonic() + 20
-    while not to.cloud.admin.requests("chat/completions") and time.monotonic() < deadline:
-        time.sleep(0.1)
-    time.sleep(2)
+    while to.cloud.admin.unmet_faults() and time.monotonic() < deadline:
+        time.sleep(0.05)  # until the request has come
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=15)
     assert process.returncode == 130

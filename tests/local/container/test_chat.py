@@ -270,6 +270,18 @@ def test_a_tool_is_called_when_the_prompt_names_it(serve: Serve) -> None:
     assert other["message"]["tool_calls"] == []
 
 
+def test_the_result_of_a_call_is_answered_in_words(serve: Serve) -> None:
+    """Not by the same call again, which would never end."""
+    asker = serve(*TOOLS)
+    asked = [{"role": "user", "content": "Use get weather for Paris"}]
+    call = _chat(asker, tools=[TOOL], messages=asked).json["choices"][0]["message"]
+    result = {"role": "tool", "tool_call_id": call["tool_calls"][0]["id"], "content": "cloudy, 12 degrees"}
+    choice = _chat(asker, tools=[TOOL], messages=[*asked, call, result]).json["choices"][0]
+    assert choice["finish_reason"] == "stop"
+    assert choice["message"]["tool_calls"] == []
+    assert "“cloudy, 12 degrees”" in choice["message"]["content"]
+
+
 def test_a_named_tool_is_called_whatever_the_prompt(serve: Serve) -> None:
     named = {"type": "function", "function": {"name": "get_weather"}}
     choice = _chat(serve(image=V085), tools=[TOOL], tool_choice=named).json["choices"][0]

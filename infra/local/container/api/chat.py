@@ -145,7 +145,7 @@ def tool_mode(request: ChatRequest, engine: Engine) -> str:
 def _question(
     request: ChatRequest, engine: Engine, budget: int, images: int, adapter: str | None
 ) -> Question:
-    users = [message for message in request.messages if message.get("role") == "user"]
+    users = [message for message in request.messages if message.get("role") in ("user", "tool")]
     last = users[-1] if users else (request.messages[-1] if request.messages else {})
     if request.guided_regex is not None or request.guided_grammar is not None:
         raise RequestRefused(
@@ -183,13 +183,18 @@ def _reply(question: Question, request: ChatRequest, mode: str) -> _Reply:
         name = str(request.tool_choice["function"]["name"])
     elif mode == "required":
         name = responder.chosen_tool(list(tools), question.text) or next(iter(tools))
-    elif mode == "auto":
+    elif mode == "auto" and not _has_result(request):
         name = responder.chosen_tool(list(tools), question.text)
     if name is None:
         return _Reply(responder.answer(question))
     arguments = responder.call_arguments(tools.get(name))
     pieces = tuple(tokens.tokenize(arguments))
     return _Reply(Answer(pieces, "stop", None, len(pieces) + 1), (name, arguments), mode)
+
+
+def _has_result(request: ChatRequest) -> bool:
+    """Whether the last message is a tool's result, of which a model speaks instead of calling again."""
+    return bool(request.messages) and request.messages[-1].get("role") == "tool"
 
 
 def _call(reply: _Reply) -> dict[str, Any]:
