@@ -108,7 +108,7 @@ def logs(
         begin = parse_since(since, now)
     except ValueError as error:
         fail(f"--since {error}.")
-    found = target(stack, outputs, endpoint, project, region)
+    found = target(stack, outputs, endpoint, project, region, unfinished=True)
     chosen = deployment or ("" if whole or endpoint or not found.deployed else found.deployed[0].id)
 
     def filter_from(moment: datetime) -> str:

@@ -65,7 +65,7 @@ def status(
     from infra.client import ClientError
     from infra.client.google import Google
 
-    found = target(stack, outputs, endpoint, project, region)
+    found = target(stack, outputs, endpoint, project, region, unfinished=True)
     with Google(found) as google:
         try:
             if watch:

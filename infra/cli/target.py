@@ -62,8 +62,19 @@ def target(
     endpoint: str | None,
     project: str | None = None,
     region: str | None = None,
+    *,
+    unfinished: bool = False,
 ) -> Endpoint:
     """The endpoint of these options, or the end of the program with what is wrong with them.
+
+    Args:
+        stack: As the option.
+        outputs: As the option.
+        endpoint: As the option.
+        project: As the option.
+        region: As the option.
+        unfinished: A stack that cannot tell its outputs (its first deployment failed or goes on, or there is no pulumi)
+            is looked up by its settings.
 
     Raises:
         typer.Exit: BAD_INPUT where there is none such, NO_ANSWER where it cannot be looked up.
@@ -73,7 +84,26 @@ def target(
     try:
         return find(stack=stack, outputs=outputs, endpoint=endpoint, project=project, region=region)
     except ClientError as error:
-        give_up(error)
+        found = _by_settings(stack) if unfinished and stack is not None else None
+        if found is None:
+            give_up(error)
+        why = str(error).partition("\n")[0]
+        typer.echo(f"{why}\nBy its settings the endpoint is {found.name}.", err=True)
+        return found
+
+
+def _by_settings(stack: str) -> Endpoint | None:
+    """The endpoint that a stack's settings choose; None where there is none, or they cannot be read."""
+    from infra.cli.chosen import by_settings
+    from infra.client import ClientError, find
+    from infra.client.endpoint import ROOT
+    from infra.recipes import StackError
+
+    try:
+        chosen = by_settings(stack, ROOT)
+        return find(endpoint=chosen.endpoint, environ=chosen.environ)
+    except (StackError, ClientError):
+        return None
 
 
 def give_up(error: ClientError) -> NoReturn:

@@ -14,6 +14,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
+from infra.provider.failures import redact
+
 __all__ = ["SEVERITIES", "Entry", "console_url", "follow", "log_filter", "newest", "parse_since", "printable"]
 
 Json = dict[str, Any]
@@ -50,7 +52,7 @@ class Entry:
     Attributes:
         time: When it was written, as Google has it (RFC 3339, UTC).
         severity: One of `SEVERITIES`.
-        text: The lines, without colours and whatever else a terminal would obey.
+        text: The lines, without tokens, colours and whatever else a terminal would obey.
         deployed_model_id: Whose container wrote it; empty where the entry does not say.
         replica_id: Which replica; empty where the entry does not say.
         insert_id: Tells apart what was written at one moment.
@@ -238,7 +240,7 @@ def _entry(found: Mapping[str, Any]) -> Entry:
     return Entry(
         time=str(found.get("timestamp") or ""),
         severity=str(found.get("severity") or "DEFAULT"),
-        text=printable(str(text).rstrip()),
+        text=redact(printable(str(text).rstrip())),
         deployed_model_id=str(labels.get("deployed_model_id") or ""),
         replica_id=str(labels.get("replica_id") or ""),
         insert_id=str(found.get("insertId") or ""),

@@ -193,6 +193,14 @@ def test_following_begins_no_earlier_than_asked() -> None:
     assert asked[0]["filter"] == NOW.isoformat()
 
 
+def test_a_token_that_a_container_wrote_is_not_shown() -> None:
+    token = "hf_" + "a1" * 17
+    ask, _ = pages({"entries": [entry(1, f"token={token} is not valid")]})
+    (found,) = newest(ask, "p", "f", 1)
+    assert token not in found.text
+    assert found.text.endswith(" is not valid")
+
+
 # The command -------------------------------------------------------------------------------------------------------
 
 

@@ -14,10 +14,12 @@ from infra.cli.app import app
 from infra.client.endpoint import find
 from infra.client.google import Google
 from infra.client.status import Status, operations_of, requests_of, status_of
+from infra.ids import endpoint_id
 from tests.client.conftest import Served, model
 from tests.local.cloud.aiplatform.helpers import Vertex
 from tests.loopback import Answer, Request, serving
 
+ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 26, 18, 0, tzinfo=UTC)
 L4 = {"machineType": "g2-standard-12", "acceleratorType": "NVIDIA_L4", "acceleratorCount": 1}
 
@@ -269,6 +271,36 @@ def test_a_deployment_that_failed_is_told_with_its_error(
     assert document["ready"] is False
     assert document["operations"][0]["done"]
     assert len(document["last_errors"]) <= 5
+
+
+def test_a_stack_without_outputs_is_looked_up_by_its_settings(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stacks").mkdir()
+    stack_file = "stacks/meta-llama-3.1-8b-instruct.l4x1.yaml"
+    (tmp_path / stack_file).write_text((ROOT / stack_file).read_text())
+    (tmp_path / "Pulumi.yaml").write_text("name: vertex-vllm\nruntime: python\n")
+    (tmp_path / "Pulumi.dev.yaml").write_text(
+        "config:\n  gcp:project: local-project\n  gcp:region: us-central1\n"
+        f"  vertex-vllm:hfToken: {{secure: v1:abc}}\n  vertex-vllm:stackFile: {stack_file}\n"
+    )
+    monkeypatch.setattr("infra.client.endpoint.ROOT", tmp_path)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("HF_TOKEN", "hf_local")
+    monkeypatch.setenv("GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT", served.cloud.url)
+    result = run("--stack", "dev", "--json")
+    assert result.exit_code == 8  # no pulumi, and no such endpoint
+    assert "There is no pulumi on PATH" in result.stderr
+    chosen = endpoint_id("local-project", "us-central1", "vertex-vllm/dev")
+    Vertex(served.cloud).endpoint(chosen, displayName="not yet")
+    result = run("--stack", "dev", "--json")
+    assert result.exit_code == 0, result.output
+    assert (
+        f"By its settings the endpoint is projects/123456789012/locations/us-central1/endpoints/{chosen}."
+        in (result.stderr)
+    )
+    document = json.loads(result.stdout)
+    assert (document["name"], document["ready"], document["deployments"]) == ("not yet", False, [])
 
 
 def test_watch_looks_again_until_it_is_interrupted(
