@@ -247,7 +247,7 @@ def _file(
 
     output = output or path.with_name(f"{path.name.removesuffix('.jsonl')}.predictions.jsonl")
     failures: Counter[tuple[int | None, str]] = Counter()
-    slowest: dict[tuple[int | None, str], Answer] = {}
+    first: dict[tuple[int | None, str], Answer] = {}
     done = kept = total = 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
@@ -269,7 +269,7 @@ def _file(
                     else:
                         kind = (answer.status, answer.error)
                         failures[kind] += 1
-                        slowest.setdefault(kind, answer)
+                        first.setdefault(kind, answer)
                     failed = f", {failures.total()} failed" if failures else ""
                     bar.update(task, advance=1, description=f"predictions{failed}")
 
@@ -305,10 +305,7 @@ def _file(
     if not failures:
         return
     worst, times = failures.most_common(1)[0]
-    others = f" ({len(failures) - 1} other kinds of error are in the file)" if len(failures) > 1 else ""
+    most = f", {times} of them with the error below; the others are in the file" if len(failures) > 1 else ""
     unasked = " The rest was not asked." if stopped is not None else ""
-    typer.echo(
-        f"{failures.total()} failed, {times} of them so{others}.{unasked} The same command asks again.",
-        err=True,
-    )
-    _no_answer(endpoint, slowest[worst], fields.get("max_tokens"))
+    typer.echo(f"{failures.total()} failed{most}.{unasked} The same command asks again.", err=True)
+    _no_answer(endpoint, first[worst], fields.get("max_tokens"))

@@ -199,6 +199,7 @@ def test_the_rest_of_a_file(
         "failed": 1,
         "not_asked": 0,
     }
+    assert "29 of 30 predictions\n1 failed. The same command asks again.\n" in first.stderr
     assert "unexpected keyword argument 'no_such_field'" in first.stderr
     (failed,) = [record for record in lines(out) if "error" in record]
     assert (failed["line"], failed["status"]) == (11, 500)
@@ -211,6 +212,16 @@ def test_the_rest_of_a_file(
     assert [record["line"] for record in lines(out)] == list(range(1, 31))
     assert all("prediction" in record for record in lines(out))
     assert json.loads(again.stdout)["kept"] == 29
+
+
+def test_without_permission_the_rest_is_not_asked(served: Served, shared: Path, instances: Path) -> None:
+    status = {"code": "PERMISSION_DENIED", "message": "no predict for you"}
+    served.cloud.admin.fault(":predict", status=status)
+    done = run("--outputs", shared, "--instances", instances, "--concurrency", "1", "--json")
+    assert done.exit_code == 8
+    assert json.loads(done.stdout)["not_asked"] == 29
+    assert "1 failed. The rest was not asked. The same command asks again." in done.stderr
+    assert "roles/aiplatform.user" in done.stderr
 
 
 def test_other_options_are_another_question(shared: Path, instances: Path) -> None:

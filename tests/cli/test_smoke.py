@@ -197,3 +197,37 @@ def test_smoke_by_choice(given: str, means: bool) -> None:
 def test_smoke_that_is_neither() -> None:
     with pytest.raises(Problem, match="SMOKE=maybe: 1 or 0"):
         commands.wanted("SMOKE", "maybe")
+
+
+@pytest.mark.parametrize("given", ["", "1"])
+def test_smoke_comes_after_the_question(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    class Local:
+        container = "simulated"
+
+        def resources(self) -> list[str]:
+            return []
+
+        def up(self, refresh: bool) -> dict[str, int]:
+            done.append("deploy")
+            return {"create": 1}
+
+        def outputs(self) -> dict[str, object]:
+            return {"endpoint": NAME}
+
+    monkeypatch.setenv("SMOKE", given)
+    monkeypatch.setattr(commands, "_prepare", lambda *_: (Local(), Local()))
+    monkeypatch.setattr(commands, "_recover", lambda *_: False)
+    monkeypatch.setattr("infra.local.stack.question.ask", lambda *_: done.append("ask"))
+    monkeypatch.setattr("infra.local.stack.report.after_up", lambda *_: done.append("report"))
+    monkeypatch.setattr(commands, "smoke", lambda outputs: done.append(f"smoke {outputs['endpoint']}"))
+    commands.up()
+    assert done == ["deploy", "ask", "report", *([f"smoke {NAME}"] if given else [])]
+
+
+def test_a_wrong_choice_is_said_before_anything_is_deployed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMOKE", "maybe")
+    monkeypatch.setattr(commands, "_prepare", lambda *_: pytest.fail("nothing may be prepared"))
+    with pytest.raises(Problem, match="SMOKE=maybe"):
+        commands.up()
