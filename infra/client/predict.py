@@ -15,7 +15,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -97,14 +97,21 @@ class Predictor:
         token: To ask it with.
         concurrency: Most requests at once.
         retries: More tries where the server is busy.
+        sleep: Waits between them, seconds.
     """
 
     def __init__(
-        self, endpoint: Endpoint, token: Token, *, concurrency: int = 1, retries: int = RETRIES
+        self,
+        endpoint: Endpoint,
+        token: Token,
+        *,
+        concurrency: int = 1,
+        retries: int = RETRIES,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         import httpx
 
-        self._endpoint, self._token, self._retries = endpoint, token, retries
+        self._endpoint, self._token, self._retries, self._sleep = endpoint, token, retries, sleep
         # The endpoint's time-out is what ends a request; this one is for a connection that died.
         patience = (endpoint.timeout_s or MAX_DEDICATED_TIMEOUT_S) + 30
         self._http = httpx.AsyncClient(
@@ -134,7 +141,7 @@ class Predictor:
             too_slow = timed_out(answer.status, answer.error, self._endpoint, answer.seconds)
             if answer.ok or not busy or too_slow or tried >= self._retries:
                 return answer
-            await asyncio.sleep(wait if wait is not None else 2**tried * random.uniform(0.75, 1.25))
+            await self._sleep(wait if wait is not None else 2**tried * random.uniform(0.75, 1.25))
             tried += 1
 
     async def _once(self, fields: Mapping[str, Any]) -> tuple[Answer, float | None]:

@@ -36,21 +36,20 @@ def endpoint(url: str, tmp_path: Path) -> Endpoint:
 
 
 @pytest.fixture
-def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def slept() -> list[float]:
     """How long was waited between tries, in seconds; nothing is."""
-    waits: list[float] = []
+    return []
+
+
+def ask(reply: Reply, tmp_path: Path, fields: Mapping[str, Any], slept: list[float] | None = None) -> Said:
+    waits = [] if slept is None else slept
 
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr(asyncio, "sleep", sleep)
-    return waits
-
-
-def ask(reply: Reply, tmp_path: Path, fields: Mapping[str, Any], retries: int = 4) -> Said:
     async def run(url: str) -> Said:
         found = endpoint(url, tmp_path)
-        async with Predictor(found, found.token({}), retries=retries) as predictor:
+        async with Predictor(found, found.token({}), sleep=sleep) as predictor:
             return await predictor.ask(fields)
 
     with serving(reply) as url:
@@ -83,7 +82,7 @@ def test_what_is_sent_and_what_comes_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", [429, 502, 503])
 def test_a_busy_server_is_asked_again(tmp_path: Path, slept: list[float], status: int) -> None:
     reply, asked = replies(error(status, "busy"), error(status, "busy"), predicted("hello"))
-    assert ask(reply, tmp_path, {"prompt": "a"}).prediction == "hello"
+    assert ask(reply, tmp_path, {"prompt": "a"}, slept).prediction == "hello"
     assert len(asked) == 3
     assert 0.75 <= slept[0] <= 1.25 < 1.5 <= slept[1] <= 2.5
 
@@ -91,7 +90,7 @@ def test_a_busy_server_is_asked_again(tmp_path: Path, slept: list[float], status
 def test_it_waits_as_long_as_the_server_says(tmp_path: Path, slept: list[float]) -> None:
     retry = {"Retry-After": "7"}
     reply, _ = replies(error(429, "busy", **retry), predicted("hello"))
-    assert ask(reply, tmp_path, {"prompt": "a"}).ok
+    assert ask(reply, tmp_path, {"prompt": "a"}, slept).ok
     assert slept == [7.0]
 
 
@@ -99,13 +98,13 @@ def test_a_wait_without_end_has_one(tmp_path: Path, slept: list[float]) -> None:
     for value, waited in (("1e9", 60.0), ("-4", 0.0), ("soon", None)):
         slept.clear()
         reply, _ = replies(error(503, "busy", **{"Retry-After": value}), predicted("hello"))
-        assert ask(reply, tmp_path, {"prompt": "a"}).ok
+        assert ask(reply, tmp_path, {"prompt": "a"}, slept).ok
         assert slept[0] == waited if waited is not None else slept[0] < 2
 
 
 def test_after_some_tries_it_gives_up(tmp_path: Path, slept: list[float]) -> None:
     reply, asked = replies(error(503, "busy"))
-    said = ask(reply, tmp_path, {"prompt": "a"})
+    said = ask(reply, tmp_path, {"prompt": "a"}, slept)
     assert (said.status, said.error, len(asked)) == (503, "busy", 5)
 
 
@@ -126,7 +125,7 @@ def test_what_would_fail_again_is_not_asked_again(tmp_path: Path, status: int, m
 
 def test_a_connection_that_breaks_is_made_again(tmp_path: Path, slept: list[float]) -> None:
     reply, _ = replies(Answer(0), predicted("hello"))
-    assert ask(reply, tmp_path, {"prompt": "a"}).prediction == "hello"
+    assert ask(reply, tmp_path, {"prompt": "a"}, slept).prediction == "hello"
 
 
 @pytest.mark.parametrize(
