@@ -43,7 +43,7 @@ class _Subject:
 def diagnose(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[STACK_FILE]", help="The stack file that was deployed; --stack knows it."),
+        typer.Argument(metavar="STACK_FILE", help="The stack file that was deployed; --stack knows it."),
     ] = None,
     stack: Annotated[
         str | None, typer.Option(metavar="STACK", help="The stack whose last deployment failed.")

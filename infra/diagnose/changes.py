@@ -25,7 +25,7 @@ from infra.recipes.stackfile import parse_stack
 from infra.recipes.yamlfile import parse_yaml
 from infra.versions import version_key
 
-__all__ = ["Proposal", "propose"]
+__all__ = ["MENDED", "Proposal", "propose"]
 
 _SHORTEST: Final = 256
 _UTILIZATIONS: Final = (0.92, 0.95)
@@ -352,3 +352,6 @@ _STEPS: Final[Mapping[str, tuple[Callable[[_Case], _Made | None], ...]]] = {
     "host-memory": (_swap,),
     "never-ready": (_timeout,),
 }
+
+MENDED: Final = frozenset(_STEPS)
+"""The failures for which a change may be proposed."""

@@ -160,15 +160,15 @@ KNOWN: Final[tuple[Failure, ...]] = (
     Failure(
         "bucket-permission",
         "The account has no {permission} on the bucket",
-        "grant it roles/storage.objectViewer on the bucket of weights: (vertex-vllm:grants: least does), or check "
-        "the bucket's name. A grant takes two to seven minutes to work.",
+        "grant it roles/storage.objectViewer on the bucket that weights: names (vertex-vllm:grants: least does that), "
+        "or check the bucket's name. A grant takes two to seven minutes to work.",
         r"does not have [`\[]*(?P<permission>storage\.(?:objects|buckets)\.\w+)[^\n]{0,40}?"
         r" (?:access|IAM permission)",
     ),
     Failure(
         "bucket-permission",
         "The account has no {permission} on the bucket",
-        "grant it roles/storage.objectViewer on the bucket of weights:, or check the bucket's name.",
+        "grant it roles/storage.objectViewer on the bucket that weights: names, or check the bucket's name.",
         r"Permission '(?P<permission>storage\.(?:objects|buckets)\.\w+)' denied",
     ),
     Failure(

@@ -49,6 +49,10 @@ def gather(endpoint: Endpoint, environ: Mapping[str, str]) -> Gathered:
         query = log_filter(endpoint.id, since=created - _EARLIER if created is not None else None)
         entries = newest(google.entries, endpoint.project, query, _ENTRIES)
     said = operation.get("error")
+    if said:
+        # What serves on beside a deployment that failed wrote the rest.
+        serving = {each.id for each in endpoint.deployed}
+        entries = [each for each in entries if each.deployed_model_id not in serving]
     return Gathered(
         lines=tuple(line for entry in entries for line in entry.text.splitlines()),
         operation=str(operation.get("name") or ""),

@@ -248,6 +248,7 @@ _OTHER: Mapping[Kind, str] = {
     Kind.MISSING: "Run `pulumi refresh`, so that the state agrees with what exists, then `pulumi up`.",
 }
 
+
 def diagnose(lines: Iterable[str]) -> str:
     """Why a container failed and what to do, from its log lines; empty if no known failure is among them."""
     found = recognise(lines)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from infra.diagnose import recognise
+from infra.diagnose.changes import MENDED
 from infra.diagnose.known import KNOWN, OUT_OF_MEMORY
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*.log"))
@@ -52,3 +53,17 @@ def test_a_case_expects_what_there_is() -> None:
         f"out-of-memory-{stage}".rstrip("-") for stage in OUT_OF_MEMORY
     }
     assert {case(path)[1] for path in CASES} <= known | {NONE}
+
+
+def test_the_page_names_each() -> None:
+    rows = re.findall(
+        r"^\| `([a-z0-9-]+)` \| [^|]+ \| (yes )?\|$",
+        (Path(__file__).resolve().parents[2] / "docs/diagnose.md").read_text(),
+        re.MULTILINE,
+    )
+    known = {failure.id for failure in KNOWN} | {
+        f"out-of-memory-{stage}".rstrip("-") for stage in OUT_OF_MEMORY
+    }
+    assert {name for name, _ in rows} == known
+    assert len(rows) == len(known)
+    assert {name for name, yes in rows if yes} == set(MENDED)

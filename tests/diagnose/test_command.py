@@ -180,6 +180,28 @@ def test_the_last_deployment_of_an_endpoint(
     assert found["operation_error"].startswith("Model server exited unexpectedly.")
 
 
+def test_what_serves_beside_it_is_not_read(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT", cloud.url)
+    vertex = Vertex(cloud)
+    name = deploy(cloud, "2004")
+    count = len(
+        vertex.ok("POST", "/v2/entries:list", {"resourceNames": ["projects/local-project"]})["entries"]
+    )
+    assert count
+    message = "Machine type temporarily unavailable."
+    cloud.admin.fault(":deployModel", operationError={"code": "UNAVAILABLE", "message": message})
+    operation = vertex.wait(vertex.ok("POST", "endpoints/2004:deployModel", vertex.deployment("7", "m2004")))
+    assert "error" in operation
+    found = json.loads(run("--endpoint", name, "--json").output)
+    query = {"resourceNames": ["projects/local-project"], "filter": 'resource.labels.endpoint_id="2004"'}
+    wrote = vertex.ok("POST", "/v2/entries:list", query | {"pageSize": 1000})["entries"]
+    served = [each for each in wrote if each["labels"]["deployed_model_id"] == "1"]
+    assert served
+    assert found["lines"] == len(wrote) - len(served)
+    assert [each["id"] for each in found["failures"]] == ["stock-out"]
+    assert found["failures"][0]["evidence"]["line"] is None
+
+
 def test_an_endpoint_that_serves(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT", cloud.url)
     result = run("--endpoint", deploy(cloud, "2002"))
@@ -216,7 +238,8 @@ def test_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "127.0.0.1:9 cannot be reached" in result.output
 
 
-def test_by_stack(cloud: LocalCloud, stack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["dev", "local"])
+def test_by_stack(cloud: LocalCloud, stack: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A first deployment that failed left no outputs: the settings alone say which endpoint it is."""
     from infra import settings
     from infra.program import stack_endpoint_id
@@ -224,16 +247,30 @@ def test_by_stack(cloud: LocalCloud, stack: Path, monkeypatch: pytest.MonkeyPatc
 
     root = stack.parent
     (root / "Pulumi.yaml").write_text("name: vertex-vllm\nruntime: python\n")
-    (root / "Pulumi.dev.yaml").write_text(
+    local = "  vertex-vllm:localCloud: true\n" if name == "local" else ""
+    (root / f"Pulumi.{name}.yaml").write_text(
         f"config:\n  gcp:project: local-project\n  gcp:region: {REGION}\n  vertex-vllm:hfToken: {{secure: v1:abc}}\n"
-        f"  vertex-vllm:stackFile: {STACK}\n"
+        f"  vertex-vllm:stackFile: {STACK}\n{local}"
     )
     monkeypatch.setattr(command, "ROOT", root)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.setenv("GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT", cloud.url)
-    endpoint_id = stack_endpoint_id(settings.parse(read_file(root, "dev")[0], root))
-    deploy(cloud, endpoint_id, "--max-num-seqs=256", "--gpu-memory-utilization=0.76")
-    result = run("--stack", "dev", "--apply")
+    environ = {
+        "HF_TOKEN": TOKEN,
+        "LOCAL_CLOUD_URL": cloud.url,
+        "GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT": cloud.url,
+    }
+    endpoint_id = stack_endpoint_id(settings.parse(read_file(root, name, environ)[0], root))
+    deploy(cloud, endpoint_id, "--max-model-len=8192", "--gpu-memory-utilization=0.77")
+    if name == "local":  # `make up` wrote the addresses there
+        (root / ".local").mkdir()
+        (root / ".local" / "env").write_text(
+            "".join(f"export {key}={value}\n" for key, value in environ.items())
+        )
+    else:
+        monkeypatch.setenv("GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT", cloud.url)
+    result = run("--stack", name, "--apply")
     assert result.exit_code == 0, result.output
-    assert "in the log" in result.output
+    assert "vllm.max_model_len (8192) is larger than" in result.output
+    assert f"{STACK} was changed." in result.output
+    assert "max_model_len: 4096" not in stack.read_text()
     assert TOKEN not in result.output
