@@ -138,6 +138,7 @@ def outputs(checked: Settings, served: ServedModel) -> dict[str, Any]:
         "model_uri": served.model_uri,
         "staging_uri": served.staging_uri,
         "service_account": served.service_account,
+        **({"lora": dict(checked.plan.stack.lora)} if checked.plan.stack.lora else {}),
         **({"dashboard": served.dashboard.apply(_dashboard_url(checked))} if checked.telemetry else {}),
         "region": checked.region,
         **cost_outputs(checked.plan),
@@ -174,9 +175,10 @@ def stack_endpoint_id(checked: Settings) -> str:
 
 
 def read_buckets(checked: Settings) -> tuple[str, ...]:
-    """Buckets that the stack file makes the container read: that of the weights."""
-    uri = checked.plan.weights_uri
-    return () if uri is None else (uri.removeprefix("gs://").split("/", 1)[0],)
+    """Buckets that the stack file makes the container read: those of the weights and of LoRA adapters."""
+    places = (checked.plan.weights_uri or "", *checked.plan.stack.lora.values())
+    uris = [place.removeprefix("gs://") for place in places if place.startswith("gs://")]
+    return tuple(dict.fromkeys(uri.split("/", 1)[0] for uri in uris))
 
 
 def with_chat_template(checked: Settings) -> Settings:

@@ -116,6 +116,23 @@ def test_telemetry_is_made_by_one_key(recorder: Recorder, exported: dict[str, An
     assert f'endpoint_id="{endpoint}"' in str(idle["conditions"])
 
 
+def test_adapters_are_named_and_readable(
+    recorder: Recorder, exported: dict[str, Any], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (
+        ROOT / LLAMA
+    ).read_text() + "lora:\n  sql: gs://adapters/sql\n  tone: gs://adapters/tone\n  hub: me/a\n"
+    (tmp_path / "lora.yaml").write_text(text)
+    monkeypatch.setattr(program, "ROOT", tmp_path)
+    own(stackFile="lora.yaml")
+    found = result(exported, run)
+    assert found["lora"] == {"sql": "gs://adapters/sql", "tone": "gs://adapters/tone", "hub": "me/a"}
+    grant = recorder.one("BucketIAMMember", "vllm-artifacts-adapters-storage-objectViewer").inputs
+    assert (grant["bucket"], grant["role"]) == ("adapters", "roles/storage.objectViewer")
+    # Requests name adapters; the container's arguments do not, so that a further one rolls nothing.
+    assert "adapters" not in str(recorder.one("index:Model").inputs["containerSpec"])
+
+
 def test_labels_say_whose_and_what(recorder: Recorder, exported: dict[str, Any], run: Run) -> None:
     own()
     result(exported, run)

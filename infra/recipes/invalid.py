@@ -61,7 +61,7 @@ def _one(entry: Any, model: type[BaseModel], file: str, lines: Lines) -> StackEr
         )
     context = entry.get("ctx", {})
     if kind in {"model_type", "model_attributes_type", "dict_type"}:
-        inner = ", ".join(_fields(path, model))
+        inner = ", ".join(_fields(path, model)) or "a name and a value for each"
         if value is None:
             return wrong(
                 "the section is empty; its keys are missing or not indented.",

@@ -177,6 +177,11 @@ class StackFile(_Part):
         default_factory=ContainerOptions, description="The serving container."
     )
     endpoint: EndpointOptions = Field(default_factory=EndpointOptions, description="The endpoint.")
+    lora: dict[str, str] = Field(
+        default_factory=dict,
+        description="LoRA adapters by a name of yours: gs://bucket/prefix (the container may then read that bucket) or"
+        " a Hugging Face id. Requests name one in lora_id; the stack's output lora has them.",
+    )
     fit: Literal["refuse", "warn"] = Field(
         default="refuse",
         description="What a preview does with a model that would not fit into the GPUs' memory: refuse, or only warn.",

@@ -43,29 +43,29 @@ def test_the_parser_is_that_of_model_and_image(model: str, image: str, parser: s
     assert tools_of(served) == ("--enable-auto-tool-choice", f"--tool-call-parser={parser}")
 
 
-def test_every_catalogued_parser_reaches_the_container_or_is_refused_with_the_line_to_change() -> None:
+def test_every_catalogued_parser_reaches_the_container() -> None:
     cards: dict[str, str] = {}
     for model in catalog().models():
         card = catalog().model(model)
         if card.tool_call_parser is not None:
             cards.setdefault(card.tool_call_parser, card.id)
     assert len(cards) >= 20
-    reached = 0
+    eight = (
+        "hardware: {machine_type: a3-highgpu-8g, accelerator_type: NVIDIA_H100_80GB, accelerator_count: 8}\n"
+    )
+    reached = set()
     for parser, model in cards.items():
+        text = f"model: {model}\n{eight}fit: warn\ncontainer: {{image_uri: '{OWN}'}}\n"
+        options = "vllm: {tool_calling: true, trust_remote_code: true, max_model_len: 2048}\n"
+        stack = parse_stack(yaml.safe_load(text + options), file="stacks/a.yaml", lines={})
         try:
-            served = planned("tool_calling: true", model=model)
-        except StackError as error:
-            refused = error.problems
-        else:
-            refused = ()
-            reached += 1
-            toggle, chosen = tools_of(served)
-            assert toggle == "--enable-auto-tool-choice", model
-            # A recommended recipe of exactly this hardware and image may have a parser of its own.
-            if chosen not in served.vllm.extra_args:
-                assert chosen == f"--tool-call-parser={parser}", model
-        assert all(problem.remedy for problem in refused), model
-    assert reached >= 5
+            served = plan(stack, region="us-central1", source="stacks/a.yaml")
+        except StackError:
+            continue  # heads that eight GPUs do not divide, for one
+        reached.add(parser)
+        expected = {"vertex-llama-3": "llama3_json"}.get(parser, parser)
+        assert tools_of(served) == ("--enable-auto-tool-choice", f"--tool-call-parser={expected}"), model
+    assert len(reached) >= 20
 
 
 def test_off_by_default() -> None:

@@ -151,8 +151,9 @@ async def _project(subject: Subject, net: Net) -> Finding:
 
 
 def _buckets(subject: Subject) -> tuple[str, ...]:
-    weights = (subject.plan.weights_uri or "").removeprefix("gs://").partition("/")[0]
-    return tuple(dict.fromkeys(name for name in (subject.bucket, weights) if name))
+    places = (subject.plan.weights_uri or "", *subject.plan.stack.lora.values())
+    read = [place.removeprefix("gs://").partition("/")[0] for place in places if place.startswith("gs://")]
+    return tuple(dict.fromkeys(name for name in (subject.bucket, *read) if name))
 
 
 def needed_on_bucket(subject: Subject, name: str) -> tuple[Permission, ...]:
@@ -163,7 +164,9 @@ def needed_on_bucket(subject: Subject, name: str) -> tuple[Permission, ...]:
 
 async def _bucket(subject: Subject, net: Net, name: str) -> Finding:
     asked = needed_on_bucket(subject, name)
-    check = _BUCKET if name == subject.bucket else "weights-bucket-permissions"
+    weights = (subject.plan.weights_uri or "").removeprefix("gs://").partition("/")[0]
+    read = "weights-bucket-permissions" if name == weights else f"lora-bucket-permissions-{name}"
+    check = _BUCKET if name == subject.bucket else read
     url = f"{subject.hosts.storage}/b/{quote(name, safe='')}/iam/testPermissions"
     names = [each.name for each in asked]
     by_hand = curl(subject, f"{url}?{'&'.join(f'permissions={each}' for each in names)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from infra.cards import ModelCard
@@ -22,6 +23,7 @@ __all__ = [
 ]
 
 _MAX_REPLICAS: Final = 200  # docs quotas#serving: replicas of a project and region
+_REPOSITORY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _OLD_GAUGE: Final = "vllm_gpu_cache_usage_perc"
 _SWAP_SHARE: Final = 0.7  # vllm CacheConfig.verify_with_parallel_config: more of the host memory is refused
 
@@ -104,6 +106,7 @@ def check_lora(report: Report, card: ModelCard | None, version: str | None) -> N
             text = f"vLLM {version} takes no LoRA adapters for {name}, the architecture of {card.id}."
         if text:
             report.refuse(ValueProblem, "vllm.enable_lora", True, text, remedy="enable_lora: false")
+    _check_adapters(report, card)
     if vllm.max_loras > vllm.max_cpu_loras:
         text = f"is more than max_cpu_loras ({vllm.max_cpu_loras}), where all adapters are kept."
         remedy = f"max_cpu_loras: {vllm.max_loras}"
@@ -132,3 +135,28 @@ def check_host_memory(
         )
         remedy = f"swap_space: {int(_SWAP_SHARE * machine.memory_gib / gpus)} or less"
         report.refuse(ValueProblem, "vllm.swap_space", vllm.swap_space, text, remedy=remedy)
+
+
+def _check_adapters(report: Report, card: ModelCard | None) -> None:
+    """Check the named adapters: that the container takes any, and that each is where vLLM can fetch it."""
+    adapters = report.stack.lora
+    if not adapters:
+        return
+    if card is not None and card.multimodal:
+        text = f"{card.id} reads {' and '.join(card.modalities)}; dynamic LoRA works for text models only."
+        report.refuse(ValueProblem, "lora", ", ".join(adapters), text, remedy="delete the section")
+    elif not report.stack.vllm.enable_lora:
+        text = "adapters, and vllm.enable_lora is false: every request that names one would be refused."
+        report.refuse(
+            ValueProblem, "lora", ", ".join(adapters), text, remedy="below `vllm:` add enable_lora: true"
+        )
+    for name, place in adapters.items():
+        prefix = place.removeprefix("gs://").rstrip("/")
+        if place.startswith("gs://"):
+            right = is_gcs_uri(place) and "/" in prefix
+        else:
+            right = _REPOSITORY.fullmatch(place) is not None
+        if not right:
+            text = "is neither gs://bucket/prefix, where adapter_config.json lies, nor a Hugging Face id."
+            remedy = f"{name}: gs://my-bucket/adapters/{name}"
+            report.refuse(ValueProblem, f"lora.{name}", place, text, remedy=remedy)

@@ -166,6 +166,15 @@ def test_the_bucket_of_the_weights(place: Place) -> None:
     assert place.ask(permissions, gone)["weights-bucket-permissions"].status is Status.SKIP
 
 
+def test_the_buckets_of_adapters(place: Place) -> None:
+    place.bucket("adapters")
+    lora = {"sql": "gs://adapters/sql", "tone": "gs://adapters/tone", "hub": "me/adapter"}
+    of = place.subject(planned(LLAMA, lora=lora, vllm={"enable_lora": True}), bucket=None)
+    found = place.ask(permissions, of)
+    assert set(found) == {"permissions", "lora-bucket-permissions-adapters"}
+    assert found["lora-bucket-permissions-adapters"].status is Status.PASS
+
+
 def test_owners_and_editors_are_not_told_that_they_lack_rights_on_a_bucket_to_be_made(place: Place) -> None:
     """They have storage.buckets.setIamPolicy on a new bucket alone, not in the project."""
     login = place.account("roles/owner")
