@@ -72,6 +72,7 @@ def test_a_container_that_fails_is_shown_with_its_log(provider: Harness) -> None
     assert "The container's last lines:" in text
     assert "error: unrecognized arguments: --no-such-flag=1" in text
     assert "The image's vLLM does not know --no-such-flag=1: take it out of vllm.extra_args" in text
+    assert "The change to the stack file: ./vertex-vllm diagnose --stack " in text
     assert len(provider.sent("POST", DEPLOY)) == 1
     assert provider.deployed() == []
 
