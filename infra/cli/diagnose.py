@@ -98,22 +98,25 @@ def diagnose(
     measured = read("\n".join(subject.lines))
     rows: tuple[Row, ...] = ()
     change: Proposal | None = None
+    other: tuple[str, ...] = ()
     before = ""
     if subject.planned is not None and subject.file is not None:
-        from infra.diagnose.changes import propose
+        from infra.diagnose.changes import differences, propose
         from infra.diagnose.compare import compared
         from infra.recipes.yamlfile import read_text
 
         before = read_text(subject.file)
         rows = compared(subject.planned.fit, measured) if subject.planned.fit is not None else ()
-        change = propose(found[0], subject.planned, before, subject.file, measured) if found else None
+        other = differences(found[0], subject.planned, measured) if found else ()
+        if found and not other:
+            change = propose(found[0], subject.planned, before, subject.file, measured)
     applied = apply and change is not None and not change.refused
     if applied and change is not None and subject.file is not None:
         _write(subject.file, change.text)
     if as_json:
-        print_json(_document(subject, found, rows, change, before, applied=applied))
+        print_json(_document(subject, found, rows, change, before, other, applied=applied))
     else:
-        _show(console(), subject, found, rows, change, before, apply=apply)
+        _show(console(), subject, found, rows, change, before, other, apply=apply)
     raise typer.Exit(Exit.FINE if found else Exit.NO_VERDICT)
 
 
@@ -197,6 +200,7 @@ def _show(
     rows: Sequence[Row],
     change: Proposal | None,
     before: str,
+    other: Sequence[str],
     *,
     apply: bool,
 ) -> None:
@@ -207,8 +211,8 @@ def _show(
         out.print(Text(f"{first.cause}.", style="bold red"))
         out.print(Text(f"  {_where(subject, first)}: {first.evidence.text}", style="dim"))
         out.print(Text(f"  {first.advice[0].upper()}{first.advice[1:]}"))
-        for other in found[1:]:
-            out.print(Text(f"Also: {other.cause} ({_where(subject, other)})."))
+        for each in found[1:]:
+            out.print(Text(f"Also: {each.cause} ({_where(subject, each)})."))
     else:
         _show_unknown(out, subject)
     if rows:
@@ -217,6 +221,10 @@ def _show(
     if change is not None:
         out.print()
         _show_change(out, subject, change, before, apply=apply)
+    elif other:
+        out.print()
+        out.print(Text(f"The log is of other settings than the stack file has now: {'; '.join(other)}."))
+        out.print(Text("No change is proposed: deploy what the file says, or name the file of this log."))
     elif apply:
         out.print(Text("Nothing was changed: no key of the stack file mends this.", style="yellow"))
     if subject.gathered is not None:
@@ -300,6 +308,7 @@ def _document(
     rows: Sequence[Row],
     change: Proposal | None,
     before: str,
+    other: Sequence[str],
     *,
     applied: bool,
 ) -> dict[str, Any]:
@@ -346,6 +355,7 @@ def _document(
             for row in rows
         ],
         "change": made,
+        "other_settings": list(other),
         "operation": gathered.operation or None if gathered else None,
         "operation_error": gathered.error or None if gathered else None,
         "query": gathered.query if gathered else None,

@@ -25,13 +25,14 @@ from infra.recipes.stackfile import parse_stack
 from infra.recipes.yamlfile import parse_yaml
 from infra.versions import version_key
 
-__all__ = ["MENDED", "Proposal", "propose"]
+__all__ = ["MENDED", "Proposal", "differences", "propose"]
 
 _SHORTEST: Final = 256
 _UTILIZATIONS: Final = (0.92, 0.95)
 _LORA_RANKS: Final = (8, 16, 32, 64, 128, 256)  # vLLM's, 0.6.4 and later
 _LONGEST_START: Final = 7200  # seconds, Vertex AI's limit
 _SWAP: Final = 4  # GiB, vLLM's own default
+_OTHER_GPU: Final = 0.08  # of its memory; cards of one kind differ by 2 %
 _BATCHED: Final = "--max-num-batched-tokens"
 
 
@@ -52,6 +53,28 @@ class Proposal:
     text: str
     fit: Fit | None
     refused: str = ""
+
+
+def differences(found: Diagnosis, planned: ServingPlan, measured: Readings) -> tuple[str, ...]:
+    """What shows that a log is not of this stack file as it stands: it was changed since, or is another's."""
+    vllm, fit = planned.vllm, planned.fit
+    now = {
+        "length": ("vllm.max_model_len", vllm.max_model_len),
+        "sequences": ("vllm.max_num_seqs", vllm.max_num_seqs),
+        "loras": ("vllm.max_loras", vllm.max_loras),
+        "size": ("vllm.tensor_parallel_size", vllm.tensor_parallel_size),
+        "share": ("vllm.gpu_memory_utilization", vllm.gpu_memory_utilization),
+    }
+    shown = []
+    for name, (key, value) in now.items():
+        said = found.numbers.get(name, "").replace(",", "")
+        if found.id == "blocks-not-divisible" or not said or value is None:
+            continue
+        if float(said) != float(value):
+            shown.append(f"{key} is {value} in the stack file and was {said}")
+    if fit is not None and measured.total and abs(measured.total / fit.total - 1) > _OTHER_GPU:
+        shown.append(f"a GPU has {fit.total:.2f} GiB by the stack file and had {measured.total:.2f}")
+    return tuple(shown)
 
 
 @dataclass(frozen=True)
@@ -351,6 +374,10 @@ _STEPS: Final[Mapping[str, tuple[Callable[[_Case], _Made | None], ...]]] = {
     "shared-memory": (_shared_memory,),
     "host-memory": (_swap,),
     "never-ready": (_timeout,),
+    "tool-parser-missing": (
+        _to("vllm.tool_calling", True, "the parser is then the catalogue's for the model"),
+    ),
+    "tool-choice-off": (_to("vllm.tool_calling", True, "the parser is then the catalogue's for the model"),),
 }
 
 MENDED: Final = frozenset(_STEPS)

@@ -226,7 +226,7 @@ KNOWN: Final[tuple[Failure, ...]] = (
     Failure(
         "tool-parser-missing",
         "Tool calls were turned on without the parser that reads them",
-        "add --tool-call-parser=… to vllm.extra_args, such as llama3_json for Llama 3.1 and 3.2.",
+        "set vllm.tool_calling: true, or add --tool-call-parser=… to vllm.extra_args.",
         r"--enable-auto-tool-choice requires --tool-call-parser",
     ),
     Failure(
@@ -453,7 +453,7 @@ KNOWN: Final[tuple[Failure, ...]] = (
     Failure(
         "tool-choice-off",
         "A request brought tools, and tool calls are not turned on",
-        "add --enable-auto-tool-choice and --tool-call-parser=… to vllm.extra_args.",
+        "set vllm.tool_calling: true.",
         r"tool choice requires --enable-auto-tool-choice and --tool-call-parser",
         Weight.REQUEST,
     ),

@@ -23,6 +23,7 @@ _TRIED: Final = re.compile(
     r"Tried to allocate (?P<amount>[\d.]+ [KMG]iB)(?:\. GPU \d+ has a total capacity of (?P<total>[\d.]+ [KMG]iB)"
     r" of which (?P<free>[\d.]+ [KMG]iB) is free)?"
 )
+_TESTED: Final = re.compile(r"warming up (?:sampler|pooler) with (\d+) ")
 # Where it failed: by the words of the error, else the last function of its stack, else what was logged before.
 _IN_WORDS: Final = (
     (re.compile(r"out of memory occurred when warming up (?:sampler|pooler)"), "sampler"),
@@ -178,6 +179,9 @@ def _out_of_memory(lines: Sequence[str], before: int) -> Diagnosis | None:
     numbers: dict[str, Any] = {
         key: value for key, value in (tried.groupdict() if tried else {}).items() if value
     }
+    tested = _TESTED.search(lines[number])
+    if tested:
+        numbers["sequences"] = tested[1]
     aside = ""
     if "amount" in numbers:
         aside = f" ({numbers['amount']} more were asked for"

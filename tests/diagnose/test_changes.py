@@ -164,6 +164,15 @@ def test_what_no_key_mends(tmp_path: Path, log: str) -> None:
     assert made is None or made.changes[0].key.startswith("hardware.") is (log[:3] == "max")
 
 
+def test_a_change_that_is_not_enough_says_what_else(tmp_path: Path) -> None:
+    log = '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'
+    made = proposed(tmp_path, LLAMA, log)
+    assert made is not None
+    assert [(each.key, each.value) for each in made.changes] == [("vllm.tool_calling", True)]
+    assert "its vLLM, 0.6.2, has no tool call parser" in made.refused
+    assert "fix: image_uri: " in made.refused
+
+
 def test_what_a_preview_would_refuse_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses(*_: object, **__: object) -> None:
         raise StackError("no.")

@@ -69,7 +69,19 @@ def test_apply(stack: Path) -> None:
     assert stack.stat().st_mode & 0o777 == 0o640
     assert [path.name for path in stack.parent.iterdir()] == [STACK]
     again = run(stack, "--log", "-", "--apply", log=KV)
-    assert "Nothing was changed" not in again.output or stack.read_text().count("2256") == 1
+    assert "vllm.max_model_len is 2256 in the stack file and was 4096." in again.output
+    assert stack.read_text().count("2256") == 1
+
+
+def test_a_log_of_another_gpu_changes_nothing(stack: Path) -> None:
+    before = stack.read_text()
+    total = "INFO worker.py:1] the current vLLM instance can use total_gpu_memory (15.77GiB) x gpu_memory_utilization"
+    result = run(stack, "--log", "-", "--apply", log=f"{total}\n{KV}")
+    assert "a GPU has 22.03 GiB by the stack file and had 15.77." in result.output
+    assert stack.read_text() == before
+    found = json.loads(run(stack, "--log", "-", "--json", log=f"{total}\n{KV}").output)
+    assert found["change"] is None
+    assert len(found["other_settings"]) == 1
 
 
 def test_json(stack: Path) -> None:
@@ -260,7 +272,7 @@ def test_by_stack(cloud: LocalCloud, stack: Path, monkeypatch: pytest.MonkeyPatc
         "GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT": cloud.url,
     }
     endpoint_id = stack_endpoint_id(settings.parse(read_file(root, name, environ)[0], root))
-    deploy(cloud, endpoint_id, "--max-model-len=8192", "--gpu-memory-utilization=0.77")
+    deploy(cloud, endpoint_id, "--gpu-memory-utilization=0.76")
     if name == "local":  # `make up` wrote the addresses there
         (root / ".local").mkdir()
         (root / ".local" / "env").write_text(
@@ -270,7 +282,7 @@ def test_by_stack(cloud: LocalCloud, stack: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT", cloud.url)
     result = run("--stack", name, "--apply")
     assert result.exit_code == 0, result.output
-    assert "vllm.max_model_len (8192) is larger than" in result.output
+    assert "vllm.max_model_len (4096) is larger than" in result.output
     assert f"{STACK} was changed." in result.output
     assert "max_model_len: 4096" not in stack.read_text()
     assert TOKEN not in result.output
