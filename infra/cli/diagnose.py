@@ -275,7 +275,12 @@ def _show_change(out: Console, subject: _Subject, change: Proposal, before: str,
         out.print(Text(line, style=style), soft_wrap=True)
     out.print(Text(f"Why this value: {change.why}."))
     if change.refused:
-        out.print(Text(f"It was not made, a preview would refuse it:\n{change.refused}", style="yellow"))
+        out.print(
+            Text(
+                f"--apply does not make it, since a preview would refuse it:\n{change.refused}",
+                style="yellow",
+            )
+        )
     elif change.fit is not None:
         ok = "starts" if change.fit.ok else "still does not start"
         out.print(
