@@ -67,6 +67,15 @@ PICTURES: Final = (
             'echo "What is Pulumi?" | ./vertex-vllm chat --stack local',
         ),
     ),
+    Picture(
+        "diagnose",
+        "why did it fail? The guide's first failure, by its published line",
+        (
+            "./vertex-vllm diagnose stacks/llama-3.2-11b-vision-instruct.a100x1.yaml"
+            " --log tests/diagnose/cases/oom-of-the-guide.log",
+        ),
+        width=116,
+    ),
 )
 
 
