@@ -12,7 +12,7 @@ import re
 import reprlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar, cast
 
 __all__ = [
     "ABSENT",
@@ -30,6 +30,7 @@ __all__ = [
     "UnknownModel",
     "UnknownRegion",
     "ValueProblem",
+    "hide_tokens",
     "nearest",
     "raise_problems",
     "show_file",
@@ -37,6 +38,10 @@ __all__ = [
 ]
 
 _SHOWN_CHOICES: Final = 8
+_HF_TOKEN: Final = re.compile(
+    r"hf_[A-Za-z0-9]{20,}"
+)  # huggingface.co/docs/hub/security-tokens: hf_ and letters
+_T = TypeVar("_T")
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 80
 _REPR.maxdict = _REPR.maxlist = _REPR.maxtuple = 4
@@ -52,6 +57,18 @@ class _Absent:
 
 
 ABSENT: Final = _Absent()
+
+
+def hide_tokens(value: _T) -> _T:
+    """Put ``hf_(hidden)`` in the place of every Hugging Face token in a text, or in the texts of a list or section."""
+    hidden: Any = value
+    if isinstance(value, str):
+        hidden = _HF_TOKEN.sub("hf_(hidden)", value)
+    elif isinstance(value, list | tuple):
+        hidden = type(value)(hide_tokens(part) for part in value)
+    elif isinstance(value, dict):
+        hidden = {hide_tokens(key): hide_tokens(part) for key, part in value.items()}
+    return cast(_T, hidden)
 
 
 def show_value(value: object) -> str:
@@ -109,6 +126,8 @@ def nearest(value: object, choices: Iterable[str]) -> tuple[str, ...]:
 class StackError(Exception):
     """One problem (or several, see ``problems``) of a stack file or of what it asks for.
 
+    No part of it holds a Hugging Face token, whatever the input held.
+
     Attributes:
         file: the file as shown to the user; empty when the input was no file.
         key: dotted key, list positions in brackets; empty when the whole file is meant.
@@ -132,12 +151,12 @@ class StackError(Exception):
         line: int | None = None,
         problems: Sequence[StackError] = (),
     ) -> None:
-        self.problem = problem
+        self.problem = problem = hide_tokens(problem)
         self.file = file
-        self.key = key
-        self.value = value
+        self.key = hide_tokens(key)
+        self.value = hide_tokens(value)
         self.choices = tuple(choices)
-        self.remedy = remedy
+        self.remedy = hide_tokens(remedy)
         self.line = line
         self.problems: tuple[StackError, ...] = tuple(problems) or (self,)
         super().__init__(problem)
