@@ -107,13 +107,18 @@ def needed(subject: Subject, *, enables: bool) -> tuple[Permission, ...]:
 
 
 async def _project(subject: Subject, net: Net) -> Finding:
-    closed = await attempt(not_enabled(subject, net))
-    asked = needed(subject, enables=isinstance(closed, Unread) or bool(closed))
-    names = [each.name for each in asked]
     url = f"{subject.hosts.resource_manager}/projects/{subject.project}:testIamPermissions"
-    by_hand = curl(subject, url, ask=names)
+    names = [each.name for each in needed(subject, enables=True)]
+    # Both at once: what is enabled decides only whether one of the permissions counts.
+    closed, answer = await asyncio.gather(
+        attempt(not_enabled(subject, net)), attempt(net.post(url, json={"permissions": names}))
+    )
+    asked = needed(subject, enables=isinstance(closed, Unread) or bool(closed))
+    by_hand = curl(subject, url, ask=[each.name for each in asked])
     try:
-        have = held(await net.post(url, json={"permissions": names}))
+        if isinstance(answer, Unread):
+            raise answer
+        have = held(answer)
     except Unread as reason:
         evidence = f"Your permissions in project {subject.project} cannot be read: {reason}."
         return Finding(check=_PROJECT, status=Status.SKIP, evidence=evidence, by_hand=by_hand)

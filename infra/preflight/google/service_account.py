@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import quote
 
 from infra.preflight.finding import Finding, Status
-from infra.preflight.google.answers import attempt, body, curl, held
+from infra.preflight.google.answers import attempt, body, curl, held, opens
 from infra.preflight.google.permissions import ACT_AS
 from infra.preflight.net import Answer, Net, Unread
 from infra.preflight.subject import Subject
@@ -57,7 +57,8 @@ def _exists(email: str, answer: Answer | Unread) -> Finding:
     try:
         data = body(answer)
     except Unread as reason:
-        return finding(Status.SKIP, f"Service account {email} cannot be looked up: {reason}.")
+        evidence = f"Service account {email} cannot be looked up: {reason}."
+        return finding(Status.SKIP, evidence, opens("roles/iam.serviceAccountViewer", reason))
     if data.get("email") != email:
         return finding(Status.SKIP, f"Asked for service account {email}, IAM answers something else.")
     if data.get("disabled"):

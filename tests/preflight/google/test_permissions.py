@@ -115,6 +115,12 @@ def test_enabling_is_asked_for_only_where_something_is_not_enabled(ready: Place)
     assert "serviceusage.services.enable (to enable the APIs that are not)" in found.evidence
 
 
+def test_they_are_read_also_where_the_apis_are_not(ready: Place) -> None:
+    ready.admin.fault("services:batchGet", status={"code": "UNAVAILABLE"})
+    assert ready.ask(permissions)["permissions"].status is Status.PASS
+    assert ready.admin.unmet_faults() == []
+
+
 def test_an_existing_account_and_bucket_need_less_in_the_project(ready: Place) -> None:
     ready.bucket("mine")
     account = "serving@local-project.iam.gserviceaccount.com"

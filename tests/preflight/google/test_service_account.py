@@ -75,6 +75,7 @@ def test_one_that_may_not_be_read_is_no_pass_and_no_no(place: Place) -> None:
     found = place.ask(service_account, place.subject(service_account=EMAIL, login=place.account()))
     assert found["service-account"].status is Status.SKIP
     assert "403 Permission 'iam.serviceAccounts.get' denied" in found["service-account"].evidence
+    assert found["service-account"].remedy == "Have roles/iam.serviceAccountViewer granted."
     assert found["service-account-act-as"].status is Status.FAIL, "that is conclusive"
 
 
