@@ -30,7 +30,8 @@ __all__ = [
     "UnknownModel",
     "UnknownRegion",
     "ValueProblem",
-    "hide_tokens",
+    "has_hf_token",
+    "hide_secrets",
     "nearest",
     "raise_problems",
     "show_file",
@@ -38,6 +39,9 @@ __all__ = [
 ]
 
 _SHOWN_CHOICES: Final = 8
+_SECRET_FLAG: Final = re.compile(
+    r"(--(?:[\w-]*[_-])?(?:hf[_-]token|api[_-]key|password|passphrase)[=\s]\s*)[^\s'\"]+", re.IGNORECASE
+)
 _HF_TOKEN: Final = re.compile(
     r"hf_[A-Za-z0-9]{20,}"
 )  # huggingface.co/docs/hub/security-tokens: hf_ and letters
@@ -59,15 +63,20 @@ class _Absent:
 ABSENT: Final = _Absent()
 
 
-def hide_tokens(value: _T) -> _T:
-    """Put ``hf_(hidden)`` in the place of every Hugging Face token in a text, or in the texts of a list or section."""
+def has_hf_token(text: str) -> bool:
+    """Whether a text holds what looks like a Hugging Face token."""
+    return _HF_TOKEN.search(text) is not None
+
+
+def hide_secrets(value: _T) -> _T:
+    """Hide Hugging Face tokens, and values of flags that are secret, in a text or in the texts of a list or section."""
     hidden: Any = value
     if isinstance(value, str):
-        hidden = _HF_TOKEN.sub("hf_(hidden)", value)
+        hidden = _SECRET_FLAG.sub(r"\1(hidden)", _HF_TOKEN.sub("hf_(hidden)", value))
     elif isinstance(value, list | tuple):
-        hidden = type(value)(hide_tokens(part) for part in value)
+        hidden = type(value)(hide_secrets(part) for part in value)
     elif isinstance(value, dict):
-        hidden = {hide_tokens(key): hide_tokens(part) for key, part in value.items()}
+        hidden = {hide_secrets(key): hide_secrets(part) for key, part in value.items()}
     return cast(_T, hidden)
 
 
@@ -126,7 +135,7 @@ def nearest(value: object, choices: Iterable[str]) -> tuple[str, ...]:
 class StackError(Exception):
     """One problem (or several, see ``problems``) of a stack file or of what it asks for.
 
-    No part of it holds a Hugging Face token, whatever the input held.
+    No part of it holds a Hugging Face token or an API key, whatever the input held.
 
     Attributes:
         file: the file as shown to the user; empty when the input was no file.
@@ -151,12 +160,12 @@ class StackError(Exception):
         line: int | None = None,
         problems: Sequence[StackError] = (),
     ) -> None:
-        self.problem = problem = hide_tokens(problem)
+        self.problem = problem = hide_secrets(problem)
         self.file = file
-        self.key = hide_tokens(key)
-        self.value = hide_tokens(value)
+        self.key = hide_secrets(key)
+        self.value = hide_secrets(value)
         self.choices = tuple(choices)
-        self.remedy = hide_tokens(remedy)
+        self.remedy = hide_secrets(remedy)
         self.line = line
         self.problems: tuple[StackError, ...] = tuple(problems) or (self,)
         super().__init__(problem)

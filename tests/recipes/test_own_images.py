@@ -88,6 +88,17 @@ def test_versions_of_other_forms_name_their_release(version: str, fix: str) -> N
     assert planned(OWN, fix.removeprefix("vllm_version: ")).vllm_version is not None
 
 
+def test_a_model_that_the_version_of_an_own_image_lacks() -> None:
+    hardware = {"machine_type": "g2-standard-12"}
+    with pytest.raises(ValueProblem) as caught:
+        planned(OWN, "0.6.2", "Qwen/Qwen3-8B", hardware=hardware, vllm={"max_model_len": 2048})
+    assert caught.value.key == "container.vllm_version"
+    assert caught.value.problem.startswith("vLLM 0.6.2 has no Qwen3ForCausalLM, the architecture of")
+    assert caught.value.remedy.startswith("an image with vLLM 0.8.4 or later; or delete the line")
+    assert planned(OWN, "0.8.4", "Qwen/Qwen3-8B", hardware=hardware, vllm={"max_model_len": 2048})
+    assert planned(OWN, None, "Qwen/Qwen3-8B", hardware=hardware)
+
+
 QWEN_ON_V100 = {
     "machine_type": "n1-highmem-8",
     "accelerator_type": "NVIDIA_TESLA_V100",

@@ -6,11 +6,12 @@ What is not proved: that a secret without a name or a form of its own is noticed
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 
 import pytest
 
-from infra.recipes import StackError, catalog, plan
-from infra.recipes.errors import FlagError, hide_tokens
+from infra.recipes import StackError, catalog, load_stack_file, plan
+from infra.recipes.errors import FlagError, hide_secrets
 from infra.recipes.stackfile import parse_stack
 
 TOKEN = "hf_" + "aB3" * 11  # opens nothing
@@ -79,6 +80,8 @@ def test_a_token_is_refused_in_every_image(image: object) -> None:
     [
         (f"--api-key={SECRET}",),
         (f"--api_key {SECRET}",),
+        (f"--api-k={SECRET}",),
+        (f"--hf-tok={SECRET}",),
         ("--api-key", SECRET),
         (f"--ssl-keyfile-password={SECRET}",),
         (f'--model-loader-extra-config={{"s3_secret_access_key": "{SECRET}"}}',),
@@ -107,6 +110,7 @@ def test_what_only_sounds_like_a_secret_passes() -> None:
         {"model": "a/b", "hf_token": TOKEN},
         {"model": TOKEN},
         {"model": "meta-llama/Llama-3.2-1B", "vllm": {"extra_args": f"--hf-token={TOKEN}"}},
+        {"model": "meta-llama/Llama-3.2-1B", "vllm": {"extra_args": "--seed=1 --api-key=ab3ab3 --x"}},
         {"model": "meta-llama/Llama-3.2-1B", "vllm": {"hf_token": [TOKEN], "enforce_eager": TOKEN}},
         {"model": "meta-llama/Llama-3.2-1B", "container": {"env": {"HF_TOKEN": TOKEN}}},
         {"model": "meta-llama/Llama-3.2-1B", "container": {TOKEN: 1}},
@@ -119,5 +123,18 @@ def test_a_token_in_a_wrong_place_is_not_shown(document: dict[str, object]) -> N
     assert "ab3ab3" not in said(error_of(document))
 
 
+@pytest.mark.parametrize("line", ["a: b: {}", "weights: '{}", "weights: {}\\x07"], ids=lambda line: line)
+def test_a_token_in_a_file_that_is_not_yaml_is_not_shown(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(f"model: meta-llama/Llama-3.2-1B\n{line.format(TOKEN)}\n", encoding="utf-8")
+    with pytest.raises(StackError) as caught:
+        plan(load_stack_file(path), region="us-central1", source=str(path))
+    assert "ab3ab3" not in said(caught.value)
+
+
 def test_hiding_goes_into_lists_and_sections() -> None:
-    assert hide_tokens({"a": [TOKEN, (f"x{TOKEN}", 1)]}) == {"a": ["hf_(hidden)", ("xhf_(hidden)", 1)]}
+    assert hide_secrets({"a": [TOKEN, (f"x{TOKEN}", 1)]}) == {"a": ["hf_(hidden)", ("xhf_(hidden)", 1)]}
+    assert (
+        hide_secrets("--api_key=a.b --seed=1 --hf-token x")
+        == "--api_key=(hidden) --seed=1 --hf-token (hidden)"
+    )

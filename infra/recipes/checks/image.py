@@ -120,8 +120,11 @@ def check_model_in_image(report: Report, card: ModelCard, image: ContainerImage 
     """
     hardware = report.stack.hardware
     kind = hardware.accelerator_type
+    if image is None:
+        _check_model_in_own_image(report, card)
+        return
     recipe = card.recipe_for(hardware.machine_type, kind, hardware.accelerator_count)
-    if image is None or image.vllm_version is None or (recipe is not None and recipe.image_uri == image.uri):
+    if image.vllm_version is None or (recipe is not None and recipe.image_uri == image.uri):
         return
     accelerator = next((a for a in catalog().accelerators() if a.accelerator_type == kind), None)
     if (
@@ -156,6 +159,18 @@ def check_model_in_image(report: Report, card: ModelCard, image: ContainerImage 
     else:
         remedy = "another model"
     report.refuse(UnknownImage, _KEY, image.uri, missing, choices=fitting[:3], remedy=remedy)
+
+
+def _check_model_in_own_image(report: Report, card: ModelCard) -> None:
+    """Hold the version that the stack file says of an image of one's own against the model and the GPU."""
+    said, kind = report.stack.container.vllm_version, report.stack.hardware.accelerator_type
+    accelerator = next((a for a in catalog().accelerators() if a.accelerator_type == kind), None)
+    missing = lacks(card, accelerator, said) if said is not None else None
+    if missing is not None:
+        first = since(card, accelerator)
+        newer = f"an image with vLLM {first} or later; or " if first is not None else ""
+        remedy = f"{newer}delete the line, if your image adds what is missing: nothing is then checked by a version"
+        report.refuse(ValueProblem, _VERSION, said, missing, remedy=remedy)
 
 
 def _not_on_gpus(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from infra.recipes.errors import hide_tokens
+from infra.recipes.errors import has_hf_token
 
 __all__ = ["Secret", "secret_in"]
 
@@ -52,10 +52,10 @@ def secret_in(arguments: Sequence[str], index: int) -> Secret | None:
         before, given, _ = _read(arguments[index - 1])
         if not given and _is_secret(before, arguments[index]):
             flag, value, shown = before, arguments[index], _HIDDEN
-    if hide_tokens(arguments[index]) != arguments[index] or (flag == _HF_TOKEN_FLAG and value):
+    if has_hf_token(arguments[index]) or (flag == _HF_TOKEN_FLAG and value):
         text = "a Hugging Face token would stand in clear in the model, the state and every preview."
         return Secret(shown, text, _BY_SETTING)
-    if flag == _API_KEY_FLAG and value:
+    if flag == _API_KEY_FLAG:
         text = "the key would stand in clear in the model, the state and every preview."
         return Secret(
             shown, text, "delete the argument: Vertex AI lets in only who has a Google access token"
@@ -71,8 +71,12 @@ def secret_in(arguments: Sequence[str], index: int) -> Secret | None:
 def _read(argument: str) -> tuple[str, str, str]:
     """An argument as flag (dashes) and value, parted by = or a space, and as it may be shown if it is secret."""
     name, *rest = re.split(r"[=\s]", argument, maxsplit=1)
-    shown = f"{name}={_HIDDEN}" if name.startswith("-") and hide_tokens(name) == name else _HIDDEN
-    return name.replace("_", "-").lower(), "".join(rest).strip(), shown
+    shown = f"{name}={_HIDDEN}" if name.startswith("-") and not has_hf_token(name) else _HIDDEN
+    flag = name.replace("_", "-").lower()
+    for whole in (_HF_TOKEN_FLAG, _API_KEY_FLAG):  # argparse takes a flag's beginning for it
+        if whole.startswith(flag) and len(flag) >= len("--hf-t"):
+            flag = whole
+    return flag, "".join(rest).strip(), shown
 
 
 def _is_secret(flag: str, value: str) -> bool:
