@@ -370,6 +370,15 @@ def test_the_configuration_comes_before_the_environment() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "expected"),
+    [(None, False), ("", False), ("0", False), ("False", False), ("true", True), ("1", True)],
+)
+def test_a_workflow_says_that_it_only_previews(value: str | None, expected: bool) -> None:
+    environ = {} if value is None else {"VERTEX_VLLM_PREVIEW_ONLY": value}
+    assert login({}, environ).previews_only is expected
+
+
+@pytest.mark.parametrize(
     ("environ", "local", "expected"),
     [
         ({}, False, "https://huggingface.co"),

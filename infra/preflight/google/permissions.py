@@ -13,13 +13,16 @@ from infra.preflight.google.answers import attempt, curl, held
 from infra.preflight.google.services import ENABLE, not_enabled
 from infra.preflight.google.usage import read_usage
 from infra.preflight.net import Net, Unread
-from infra.preflight.subject import Subject
+from infra.preflight.subject import PREVIEW_ONLY, Subject
 
 __all__ = ["Permission", "needed", "needed_on_bucket", "permissions"]
 
 _PROJECT: Final = "permissions"
 _BUCKET: Final = "bucket-permissions"
 _MEMBER: Final = "user:YOU@EXAMPLE.COM"
+_NOT_WHO_DEPLOYS: Final = (
+    f" You only preview ({PREVIEW_ONLY} is set): whether who runs pulumi up has them cannot be seen."
+)
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,12 @@ async def _bucket(subject: Subject, net: Net, name: str) -> Finding:
 
 
 async def _weight(subject: Subject, net: Net, missing: Sequence[Permission]) -> tuple[Status, str]:
-    """How much missing permissions weigh: a warning where this stack serves and only making it would need them."""
+    """How much missing permissions weigh.
+
+    A warning where this stack serves and only making it would need them; nothing where the caller only previews.
+    """
+    if subject.login.previews_only:
+        return Status.SKIP, _NOT_WHO_DEPLOYS
     if not all(each.once for each in missing):
         return Status.FAIL, ""
     usage = await read_usage(subject, net)

@@ -11,7 +11,7 @@ from infra.preflight.finding import Finding, Status
 from infra.preflight.google.answers import attempt, body, curl, held, opens
 from infra.preflight.google.permissions import ACT_AS
 from infra.preflight.net import Answer, Net, Unread
-from infra.preflight.subject import Subject
+from infra.preflight.subject import PREVIEW_ONLY, Subject
 
 __all__ = ["service_account"]
 
@@ -84,9 +84,14 @@ def _act_as(subject: Subject, email: str, url: str, answer: Answer | Unread) -> 
         return finding(Status.SKIP, f"Whether you may deploy with {email} cannot be read: {reason}.")
     if ACT_AS.name in have:
         return finding(Status.PASS, f"You may deploy with {email} ({ACT_AS.name}).")
+    previews, whose = subject.login.previews_only, ""
+    if previews:
+        whose = (
+            f" You only preview ({PREVIEW_ONLY} is set): whether who runs pulumi up has it cannot be seen."
+        )
     return finding(
-        Status.FAIL,
-        f"You may not deploy with {email}: you lack {ACT_AS.name} on it.",
+        Status.SKIP if previews else Status.FAIL,
+        f"You may not deploy with {email}: you lack {ACT_AS.name} on it.{whose}",
         f"Have granted: gcloud iam service-accounts add-iam-policy-binding {email} --member=user:YOU@EXAMPLE.COM "
         f"--role={ACT_AS.role}",
     )

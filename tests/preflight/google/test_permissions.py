@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -95,6 +96,22 @@ def test_what_every_change_needs_stays_a_failure(ready: Place) -> None:
     of = ready.subject(login=login)
     ready.deploy(of)
     assert ready.ask(permissions, of)["permissions"].status is Status.FAIL
+
+
+def test_rights_of_an_account_that_only_previews_say_nothing(ready: Place) -> None:
+    ready.bucket("mine")
+    viewer = ready.account("roles/viewer")
+    found = ready.ask(permissions, ready.subject(login=viewer, bucket="mine"))
+    assert {finding.status for finding in found.values()} == {Status.FAIL}
+    found = ready.ask(permissions, ready.subject(login=replace(viewer, previews_only=True), bucket="mine"))
+    assert {finding.status for finding in found.values()} == {Status.SKIP}
+    assert set(found) == {"permissions", "bucket-permissions"}
+    assert found["permissions"].evidence.startswith("You lack ")
+    assert found["permissions"].evidence.endswith(
+        "You only preview (VERTEX_VLLM_PREVIEW_ONLY is set): whether who runs pulumi up has them cannot be seen."
+    )
+    owner = ready.subject(login=Login(previews_only=True))
+    assert ready.ask(permissions, owner)["permissions"].status is Status.PASS
 
 
 def test_by_hand_on_google(place: Place) -> None:
