@@ -454,7 +454,7 @@ def test_none_takes_no_template_away() -> None:
 
 
 LOADS_ONLY = ("awq", "gptq", "gptq_marlin", "compressed-tensors", "modelopt", "fbgemm_fp8", "gguf", "mxfp4")
-IN_FLIGHT = ("fp8", "bitsandbytes", "experts_int8", "ptpc_fp8", "rtn", "fp8_per_tensor", "mxfp8", "online")
+IN_FLIGHT = ("fp8", "bitsandbytes", "ptpc_fp8", "rtn", "fp8_per_tensor", "mxfp8", "online")
 UNQUANTIZED = "model: meta-llama/Meta-Llama-3.1-8B-Instruct\nhardware: {machine_type: a2-ultragpu-1g}\n"
 
 
@@ -496,3 +496,10 @@ def test_weights_of_a_bucket_may_be_quantized() -> None:
         "--quantization=awq is right only if gs://bucket/llama-awq has weights" in text
         for text in served.warnings
     )
+
+
+@pytest.mark.parametrize(
+    ("method", "version"), [("experts_int8", "0.10.2"), ("int8_per_channel_weight_only", "0.32.0")]
+)
+def test_methods_for_experts_are_refused_where_there_are_none(method: str, version: str) -> None:
+    assert f"{method} quantizes experts only, and" in faults(method, version)

@@ -151,6 +151,8 @@ _LOADS_ONLY: Final = frozenset(
         *("modelopt_mxfp8", "moe_wna16", "mxfp4", "nvfp4", "petit_nvfp4", "qqq", "quark", "torchao"),
     }
 )
+# ExpertsInt8Config.get_quant_method, and the shorthands of vllm/config/quantization.py that have no `linear`.
+_EXPERTS_ONLY: Final = frozenset({"experts_int8", "int8_per_channel_weight_only", "nvfp4_per_token"})
 # From this version on it quantizes while it loads: _ONLINE_SHORTHANDS of vllm/config/quantization.py.
 _IN_FLIGHT_SINCE: Final = {"mxfp4": (0, 28)}
 
@@ -163,7 +165,11 @@ def _needs_quantized(
     Weights in a bucket may be quantized where the model's repository is not: that is a warning. ``--hf-overrides`` may
     hold what the files do not.
     """
-    if card is None or card.weights.quantization is not None or value not in _LOADS_ONLY:
+    if card is None or card.weights.quantization is not None:
+        return None
+    if value in _EXPERTS_ONLY and value in flags.quantization and card.architecture.experts is None:
+        return f"{value} quantizes experts only, and {card.id} has none.", f'- "{QUANTIZATION}=fp8"'
+    if value not in _LOADS_ONLY:
         return None
     if value not in flags.quantization:
         return None  # refused as a value that the version does not know
