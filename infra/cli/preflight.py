@@ -57,6 +57,7 @@ def preflight(
     from infra.recipes import StackError
     from infra.settings.file import read_file
 
+    stack = stack.rpartition("/")[2]  # as Pulumi Cloud names it: ORGANISATION/PROJECT/STACK
     try:
         raw, token_known = read_file(ROOT, stack)
         checked = settings.parse(raw, ROOT)

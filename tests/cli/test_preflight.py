@@ -137,8 +137,9 @@ def test_json(run: Run) -> None:
     }
 
 
-def test_what_is_checked_is_the_stack(run: Run, asked: list[tuple[Subject, list[str]]]) -> None:
-    run("--stack", "dev")
+@pytest.mark.parametrize("name", ["dev", "my-org/vertex-vllm/dev", "my-org/dev"])
+def test_what_is_checked_is_the_stack(run: Run, asked: list[tuple[Subject, list[str]]], name: str) -> None:
+    assert run("--stack", name).exit_code == 0
     ((subject, names),) = asked
     assert (subject.stack, subject.project, subject.max_usd_per_hour) == ("dev", "my-project", 2.0)
     assert subject.hf_token == TOKEN
