@@ -26,9 +26,9 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.gpu_probe.cases import GIB, Case, card, plan
-from infra.diagnose.readings import Readings, read
 from benchmarks.kv_configs import NoConfig
 from infra.cards import ModelCard
+from infra.diagnose.readings import Readings, read
 
 _DATA: Final = Path(__file__).resolve().parents[1] / "data"
 

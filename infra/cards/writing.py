@@ -15,7 +15,7 @@ from typing import Any, Final
 import yaml
 
 from infra.cards.checkpoint import Checkpoint, Tensor, read_checkpoint
-from infra.cards.config import ConfigFacts, read_config
+from infra.cards.config import ConfigError, ConfigFacts, read_config
 from infra.cards.types import ModelCard, Vision, Weights
 
 __all__ = ["Draft", "Repository", "draft", "family_of", "parsers_of", "to_yaml"]
@@ -71,6 +71,7 @@ def draft(repository: Repository, family: str | None = None) -> Draft:
         preprocessor=repository.preprocessor_config,
         quantization=repository.hf_quant_config,
     )
+    _refuse_heads(repository.config, facts)
     notes, unknown = list(facts.notes), []
     checkpoint = read_checkpoint(repository.tensors, facts) if repository.tensors is not None else None
     weights, weights_source = _weights(repository, facts, checkpoint)
@@ -120,6 +121,30 @@ def draft(repository: Repository, family: str | None = None) -> Draft:
         sources={key: text for key, text in sources.items() if text},
     )
     return Draft(card, tuple(notes), tuple(unknown))
+
+
+def _refuse_heads(config: Mapping[str, Any], facts: ConfigFacts) -> None:
+    """Refuse key and value heads that no attention can have.
+
+    Raises:
+        ConfigError: there are none, or they do not divide the heads: every one of them serves as many.
+    """
+    arch = facts.architecture
+    parts = (part for name, part in config.items() if isinstance(part, Mapping) and "vision" not in name)
+    sections = (config, *parts)
+    for section in sections:
+        # A model without attention has no heads at all; read_config speaks of those.
+        if section.get("num_key_value_heads") == 0 and section.get("num_attention_heads"):
+            raise ConfigError(
+                f"{arch.name}: config.json has num_key_value_heads: 0 and num_attention_heads:"
+                f" {section['num_attention_heads']}. Correct it, or delete the key (then every head has its own)."
+            )
+    for heads in (arch.num_key_value_heads, arch.full_num_key_value_heads):
+        if heads is not None and arch.mla is None and arch.num_attention_heads % heads:
+            raise ConfigError(
+                f"{arch.name}: config.json has {arch.num_attention_heads} attention heads and {heads} key and value"
+                f" heads, which do not divide them. Correct num_key_value_heads."
+            )
 
 
 _SO_BYTES: Final = {True: "; bytes are those of the index", False: "; parameters and bytes are left out"}

@@ -528,7 +528,8 @@ def version_of(plan: ServingPlan) -> str:
     if plan.vllm_version is None:
         return "unknown"
     image = catalog().container(plan.container.image_uri)
-    return f"{plan.vllm_version} ({image.version_basis})" if image else plan.vllm_version
+    basis = image.version_basis if image is not None else ""  # empty where the stack file says the version
+    return f"{plan.vllm_version} ({basis})" if basis else plan.vllm_version
 
 
 def facts(explained: Explanation) -> dict[str, Any]:

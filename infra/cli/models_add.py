@@ -147,7 +147,7 @@ def _report(made: Draft, *, wrote: bool) -> None:
         f"  {arch.max_position_embeddings} positions; {'gated' if made.card.gated else 'not gated'}; "
         f"chat template: {'yes' if made.card.chat_template else 'no'}"
     )
-    for note in (*made.notes, *_too_few(made.card)):
+    for note in (*made.notes, *_too_few(made.card), *_not_in_vllm(made.card)):
         _say(f"  note: {note}")
     for missing in made.unknown:
         _say(f"  not known: {missing}")
@@ -166,6 +166,20 @@ def _too_few(card: ModelCard) -> Iterator[str]:
         yield (
             f"the safetensors files hold {found:,} parameters, the shapes of config.json make {shapes:,.0f}: is a file"
             " missing?"
+        )
+
+
+def _not_in_vllm(card: ModelCard) -> Iterator[str]:
+    """Say so where no version of vLLM that the catalogue knows has the architecture."""
+    from infra.recipes import catalog
+    from infra.recipes.errors import nearest
+
+    name = card.architecture.name
+    if not catalog().architecture_runs(name):
+        near = nearest(name, catalog().architectures())[0]
+        yield (
+            f"no version of vLLM that the catalogue knows has {name} (the nearest is {near}), so no stack file with"
+            " this model will plan. Is `architectures` of config.json right?"
         )
 
 

@@ -48,6 +48,7 @@ svg { display: block; width: 100%; }
 .inside { position: absolute; top: 0; height: 3.6rem; display: flex; align-items: center; justify-content: center;
   text-align: center; color: var(--on); font-size: .85rem; line-height: 1.25; font-weight: 600; overflow: hidden;
   pointer-events: none; }
+.on-rest { color: var(--text); }
 .mark { position: absolute; top: -.45rem; height: 4.5rem; border-left: 2px solid var(--text); }
 .mark span { position: absolute; white-space: nowrap; font-size: .82rem; }
 .mark.above span { top: -1.25rem; } .mark.below span { top: 4.4rem; }
@@ -136,8 +137,9 @@ def memory(plan: ServingPlan, fit: Fit) -> str:
     for part in bar.parts:
         share = part.gib / bar.length
         if share >= _INSIDE:
+            where = "inside on-rest" if part.key == facts.REST else "inside"
             chart.append(
-                f"<span class='inside' style='left:{at:.3%};width:{share:.3%}'>{part.label}<br>{part.gib:.2f}</span>"
+                f"<span class='{where}' style='left:{at:.3%};width:{share:.3%}'>{part.label}<br>{part.gib:.2f}</span>"
             )
         at += share
     chart.append(_mark(bar.budget / bar.length, f"budget {bar.budget:.2f}", "above"))

@@ -22,6 +22,7 @@ __all__ = ["preflight"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 _TOKEN: Final = "vertex-vllm:hfToken"
+_NARROWEST: Final = 40  # columns of a sentence, however narrow the terminal
 _STYLES: Final = {"PASS": "green", "FAIL": "bold red", "WARN": "yellow", "SKIP": "dim"}
 
 
@@ -62,6 +63,7 @@ def preflight(
     from infra.recipes import StackError
     from infra.settings.file import read_file
 
+    stack = stack.rpartition("/")[2]  # as Pulumi Cloud names it: ORGANISATION/PROJECT/STACK
     try:
         raw, token_known = read_file(ROOT, stack)
         checked = settings.parse(raw, ROOT)
@@ -106,25 +108,32 @@ def _without_token(subject: Subject) -> Report:
     return Report((*report.findings, skipped), report.took_s)
 
 
-def _show(console: Console, report: Report) -> None:
-    """A row for each check: how it ended, what it rests on, what to do, how to see it by hand."""
-    from rich.table import Table
+def _show(out: Console, report: Report) -> None:
+    """A paragraph for each check: how it ended, what it rests on, what to do, how to see it by hand.
+
+    Lines to paste are never broken: a terminal goes on with them in its next row.
+    """
     from rich.text import Text
 
     from infra.preflight.words import summary
 
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    names = max((len(finding.check) for finding in report.findings), default=0)
+    margin = " " * (len("PASS") + 2 + names + 2)
     for finding in report.findings:
-        said = Text(finding.evidence)
-        if finding.remedy:
-            said.append(f"\nfix: {finding.remedy}")
-        if finding.by_hand:
-            said.append(f"\n{finding.by_hand}", style="dim")
         status = finding.status.value
-        table.add_row(Text(status, style=_STYLES[status]), finding.check, said)
-    console.print(table)
-    console.print()
-    console.print(Text(summary(report)))
+        evidence = Text(finding.evidence)
+        # In a pipe a line each, for grep.
+        room = max(out.width - len(margin), _NARROWEST)
+        rows = evidence.wrap(out, room) if out.is_terminal else [evidence]
+        for place, row in enumerate(rows):
+            row.rstrip()
+            start = Text(margin)
+            if place == 0:
+                start = Text.assemble((status, _STYLES[status]), f"  {finding.check:<{names}}  ")
+            out.print(start + row, soft_wrap=True)
+        if finding.remedy:
+            out.print(Text(f"{margin}fix: {finding.remedy}"), soft_wrap=True)
+        if finding.by_hand:
+            out.print(Text.assemble(margin, (finding.by_hand, "dim")), soft_wrap=True)
+    out.print()
+    out.print(Text(summary(report)), soft_wrap=True)

@@ -7,6 +7,7 @@ from typing import Final
 
 from infra.cli.html import document, section, table, tiles, verdict
 from infra.cli.page import CHARTS, memory
+from infra.preflight.finding import Status
 from infra.recipes import ServingPlan
 from infra.recipes.costs import monthly
 from infra.report.content import Report, Verdict
@@ -67,8 +68,9 @@ def _figures(report: Report) -> list[tuple[str, str]]:
     if report.policies_asked and report.preview.policies is not None:
         figures.append((str(len(report.preview.policies.violations)), "policy violations"))
     if report.findings is not None:
-        failed = sum(finding.status.value == "FAIL" for finding in report.findings)
-        figures.append((f"{failed} of {len(report.findings)}", "preflight checks failed"))
+        failed, skipped = len(report.of(Status.FAIL)), len(report.of(Status.SKIP))
+        label = f"preflight checks failed, {skipped} skipped" if skipped else "preflight checks failed"
+        figures.append((f"{failed} of {len(report.findings) - skipped}", label))
     return figures
 
 

@@ -32,6 +32,8 @@ _CONNECTIONS: Final = 8
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _INDEX: Final = "model.safetensors.index.json"
+_SHARD: Final = re.compile(r"(.+)-(\d+)-of-(\d+)\.safetensors")
+_MOST_SHARDS: Final = 1000  # DeepSeek R1 has 163
 _WITHOUT_NETWORK: Final = (
     "Without network: copy config.json, tokenizer_config.json and the safetensors files (or their index) from where "
     "there is one, and pass --from DIR."
@@ -82,6 +84,8 @@ def from_hub(
     tokenizer = hub.json("tokenizer_config.json") if "tokenizer_config.json" in names else None
     template, template_file = _template(tokenizer, names, hub.text)
     files = _weight_files(names, index)
+    if index is None:
+        _refuse_missing(hub.id, files, names)
     if files:
         progress(f"reading the headers of {len(files)} safetensors files")
     origin = f"the repository at revision {hub.commit}, {datetime.date.today()}"
@@ -135,6 +139,8 @@ def from_folder(model_id: str, folder: Path, revision: str | None, gated: bool |
     index = values(_INDEX) if _INDEX in names else None
     tokenizer = _optional(names, "tokenizer_config.json", values)
     template, template_file = _template(tokenizer, names, text)
+    if index is None:
+        _refuse_missing(str(folder), _weight_files(names, index), names)
     files = [name for name in _weight_files(names, index) if name in names]
     complete = bool(files) and len(files) == len(_weight_files(names, index))
     commit = revision or _downloaded_commit(folder)
@@ -201,14 +207,34 @@ def _optional(
 
 
 def _weight_files(names: Iterable[str], index: Mapping[str, Any] | None) -> list[str]:
-    """The safetensors files of the model: those of the index, else the one file, else all that are not another copy."""
+    """The safetensors files of the model: those of the index, else the one file, else all that are not another copy.
+
+    Of files that are numbered (``model-00001-of-00004.safetensors``) all, whether they are there or not.
+    """
     weight_map = index.get("weight_map") if index else None
     if isinstance(weight_map, Mapping) and weight_map:
         return sorted({str(file) for file in weight_map.values()})
     if "model.safetensors" in names:
         return ["model.safetensors"]
     others = (name for name in names if name.endswith(".safetensors") and "/" not in name)
-    return sorted(name for name in others if not name.startswith(("consolidated", "adapter")))
+    found = {name for name in others if not name.startswith(("consolidated", "adapter"))}
+    for name in tuple(found):
+        shard = _SHARD.fullmatch(name)
+        if shard is not None and int(shard[3]) <= _MOST_SHARDS:
+            width, count = len(shard[2]), int(shard[3])
+            found |= {f"{shard[1]}-{n:0{width}}-of-{shard[3]}.safetensors" for n in range(1, count + 1)}
+    return sorted(found)
+
+
+def _refuse_missing(where: str, files: Iterable[str], names: Iterable[str]) -> None:
+    """Refuse numbered files of which some are not there: their tensors would make a smaller model."""
+    wanted = list(files)
+    missing = sorted(set(wanted) - set(names))
+    if missing:
+        raise RepositoryError(
+            f"{where}: {len(missing)} of {len(wanted)} safetensors files are missing ({missing[0]}), and there is no"
+            f" {_INDEX}. Add them, or the index (then the bytes are known), or take the other safetensors files away."
+        )
 
 
 def _total_size(index: Mapping[str, Any] | None) -> int | None:

@@ -41,10 +41,13 @@ _SET_TOKEN: Final = "pulumi config set --secret vertex-vllm:hfToken"
 
 
 async def huggingface(subject: Subject, net: Net) -> Sequence[Finding]:
-    """The repository exists, has the revision, may be read with the token, and has the catalogue's size."""
+    """The repository exists, has the revision, may be read with the token, and has the catalogue's size.
+
+    Nothing to say where the weights come from a bucket.
+    """
     plan = subject.plan
     if plan.weights_uri is not None:
-        return (_skip(_REPOSITORY, f"The weights come from {plan.weights_uri}, the hub is not asked"),)
+        return ()
     if not subject.hf_endpoint:
         return (
             _skip(

@@ -24,7 +24,7 @@ from infra.preflight.subject import Login, Subject
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Answer", "Net", "Unread"]
+__all__ = ["Answer", "Forbidden", "Net", "Unread"]
 
 T = TypeVar("T")
 
@@ -40,6 +40,10 @@ _TOO_MANY: Final = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "RAT
 
 class Unread(Exception):
     """No answer that can be read; ``str(e)`` says why in half a sentence, without secrets."""
+
+
+class Forbidden(Unread):
+    """The caller may not read the answer, as the service itself says: a role opens it."""
 
 
 @dataclass(frozen=True)
@@ -251,14 +255,19 @@ class Net:
         if google is None:
             google = _is_google(url, self._subject.hosts.google)
         started = self.left_s
+        if started <= 0:
+            raise Unread(f"no time was left to ask {host}")
         try:
             async with asyncio.timeout(started):
-                sent = {**(await self.google_headers() if google else {}), **(headers or {})}
-                return await self._exchange(self._client, method, url, host, expect, headers=sent, **content)
+                own = await self.google_headers() if google else {}
+                sent = {**own, **(headers or {})}
+                return await self._exchange(
+                    self._client, method, url, host, expect, as_caller=bool(own), headers=sent, **content
+                )
         except Unread:
             raise
         except TimeoutError:
-            raise Unread(f"{host} did not answer within {max(started, 0):.1f} s") from None
+            raise Unread(f"{host} did not answer within {started:.1f} s") from None
         except Exception as error:  # httpx's own, and what httpcore, h11, ssl and anyio let through
             raise Unread(f"{host} cannot be reached: {_words(error)}") from None
 
@@ -269,12 +278,19 @@ class Net:
         url: str,
         host: str,
         expect: Collection[int],
+        *,
+        as_caller: bool,
         **content: Any,
     ) -> Answer:
         async with client.stream(method, url, **content) as response:
             status = response.status_code
             if status not in expect and (status in (401, 407, 408, 425, 429) or not _conclusive(status)):
-                raise Unread(f"{host} answers {status} {response.reason_phrase}".rstrip())
+                said = f"{host} answers {status} {response.reason_phrase}".rstrip()
+                if status == 401 and as_caller:
+                    given = "access token" if self._subject.login.token else "credentials"
+                    remedy = "take a new one" if self._subject.login.token else LOGIN_REMEDY
+                    said += f" to your Google {given} (expired or revoked?): {remedy}"
+                raise Unread(said)
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk

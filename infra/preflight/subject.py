@@ -17,9 +17,12 @@ from infra import naming
 if TYPE_CHECKING:
     from infra.recipes import ServingPlan
 
-__all__ = ["HUGGING_FACE", "Hosts", "Login", "Subject", "hosts", "hub", "login"]
+__all__ = ["HUGGING_FACE", "PREVIEW_ONLY", "Hosts", "Login", "Subject", "hosts", "hub", "login"]
 
 HUGGING_FACE: Final = "https://huggingface.co"
+
+PREVIEW_ONLY: Final = "VERTEX_VLLM_PREVIEW_ONLY"
+"""Variable of a workflow whose account may read and no more; see .github/workflows/preview.yml."""
 
 _VERTEX: Final = (
     "gcp:vertexAiCustomEndpoint",
@@ -80,11 +83,13 @@ class Login:
         token: A ready access token.
         credentials: A key as JSON text, or the path of a file with one.
         impersonate: Email of the service account that is impersonated.
+        previews_only: Whether somebody else deploys, so that its rights say nothing of those that a deployment needs.
     """
 
     token: str | None = None
     credentials: str | None = None
     impersonate: str | None = None
+    previews_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +178,7 @@ def login(config: Mapping[str, str], environ: Mapping[str, str]) -> Login:
         impersonate=_first(
             config, environ, "gcp:impersonateServiceAccount", "GOOGLE_IMPERSONATE_SERVICE_ACCOUNT"
         ),
+        previews_only=(environ.get(PREVIEW_ONLY) or "").strip().lower() not in ("", "0", "false", "no"),
     )
 
 

@@ -15,7 +15,8 @@ from urllib.parse import quote
 from infra import naming
 from infra.preflight import checkpoint
 from infra.preflight.finding import Finding, Status
-from infra.preflight.net import Answer, Net, Unread
+from infra.preflight.google.answers import disabled, opens
+from infra.preflight.net import Answer, Forbidden, Net, Unread
 from infra.preflight.subject import Subject
 from infra.recipes import catalog
 
@@ -97,7 +98,8 @@ async def _bucket(subject: Subject, net: Net, bucket: str, base: str) -> tuple[F
             ),
         )
     except Unread as reason:
-        return (_skip(_BUCKET, f"Bucket gs://{bucket} cannot be looked up: {reason}", by_hand),)
+        why = f"Bucket gs://{bucket} cannot be looked up: {reason}"
+        return (_skip(_BUCKET, why, by_hand, opens("roles/storage.bucketViewer", reason)),)
     location = found.get("location")
     if found.get("name") != bucket or not isinstance(location, str) or not location:
         return (
@@ -170,7 +172,8 @@ async def _objects(subject: Subject, net: Net, bucket: str, prefix: str, base: s
             ),
         )
     except Unread as reason:
-        return (_skip(_OBJECTS, f"Objects below {where} cannot be listed: {reason}", by_hand),)
+        why = f"Objects below {where} cannot be listed: {reason}"
+        return (_skip(_OBJECTS, why, by_hand, opens("roles/storage.objectViewer", reason)),)
     sizes = folder.sizes
     files = {name: sizes[name] for name in named if name in sizes} or checkpoint.weight_files(sizes)
     problems = _problems(folder, files, named, index_name)
@@ -332,7 +335,8 @@ def _read(answer: Answer, kind: str) -> Mapping[str, Any]:
         raise Unread("the answer is not Cloud Storage's")
     if answer.gone:
         raise _Gone
-    raise Unread(f"Cloud Storage answers {answer.status} {answer.message[:200]}".rstrip())
+    refused = Forbidden if answer.status == 403 and answer.message and not disabled(answer) else Unread
+    raise refused(f"Cloud Storage answers {answer.status} {answer.message[:200]}".rstrip())
 
 
 def _list_of(document: Mapping[str, Any], key: str) -> list[Any]:
@@ -351,5 +355,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _skip(check: str, why: str, by_hand: str) -> Finding:
-    return Finding(check=check, status=Status.SKIP, evidence=f"{why.rstrip('.')}.", by_hand=by_hand)
+def _skip(check: str, why: str, by_hand: str, remedy: str = "") -> Finding:
+    return Finding(
+        check=check, status=Status.SKIP, evidence=f"{why.rstrip('.')}.", remedy=remedy, by_hand=by_hand
+    )

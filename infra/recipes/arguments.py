@@ -50,7 +50,8 @@ PREFIX_CACHING: Final = "--enable-prefix-caching"
 KV_CACHE_DTYPE: Final = "--kv-cache-dtype"
 LOAD_FORMAT: Final = "--load-format"
 NO_SLIDING_WINDOW: Final = "--disable-sliding-window"
-LONGER_CONTEXT: Final = frozenset({"--rope-scaling", "--rope-theta", "--hf-overrides"})
+HF_OVERRIDES: Final = "--hf-overrides"
+LONGER_CONTEXT: Final = frozenset({"--rope-scaling", "--rope-theta", HF_OVERRIDES})
 
 
 def passed(vllm: VllmOptions) -> dict[str, str | None]:

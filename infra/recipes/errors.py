@@ -12,7 +12,7 @@ import re
 import reprlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar, cast
 
 __all__ = [
     "ABSENT",
@@ -30,6 +30,8 @@ __all__ = [
     "UnknownModel",
     "UnknownRegion",
     "ValueProblem",
+    "has_hf_token",
+    "hide_secrets",
     "nearest",
     "raise_problems",
     "show_file",
@@ -37,6 +39,13 @@ __all__ = [
 ]
 
 _SHOWN_CHOICES: Final = 8
+_SECRET_FLAG: Final = re.compile(
+    r"(--(?:[\w-]*[_-])?(?:hf[_-]token|api[_-]key|password|passphrase)[=\s]\s*)[^\s'\"]+", re.IGNORECASE
+)
+_HF_TOKEN: Final = re.compile(
+    r"hf_[A-Za-z0-9]{20,}"
+)  # huggingface.co/docs/hub/security-tokens: hf_ and letters
+_T = TypeVar("_T")
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 80
 _REPR.maxdict = _REPR.maxlist = _REPR.maxtuple = 4
@@ -52,6 +61,23 @@ class _Absent:
 
 
 ABSENT: Final = _Absent()
+
+
+def has_hf_token(text: str) -> bool:
+    """Whether a text holds what looks like a Hugging Face token."""
+    return _HF_TOKEN.search(text) is not None
+
+
+def hide_secrets(value: _T) -> _T:
+    """Hide Hugging Face tokens, and values of flags that are secret, in a text or in the texts of a list or section."""
+    hidden: Any = value
+    if isinstance(value, str):
+        hidden = _SECRET_FLAG.sub(r"\1(hidden)", _HF_TOKEN.sub("hf_(hidden)", value))
+    elif isinstance(value, list | tuple):
+        hidden = type(value)(hide_secrets(part) for part in value)
+    elif isinstance(value, dict):
+        hidden = {hide_secrets(key): hide_secrets(part) for key, part in value.items()}
+    return cast(_T, hidden)
 
 
 def show_value(value: object) -> str:
@@ -109,6 +135,8 @@ def nearest(value: object, choices: Iterable[str]) -> tuple[str, ...]:
 class StackError(Exception):
     """One problem (or several, see ``problems``) of a stack file or of what it asks for.
 
+    No part of it holds a Hugging Face token or an API key, whatever the input held.
+
     Attributes:
         file: the file as shown to the user; empty when the input was no file.
         key: dotted key, list positions in brackets; empty when the whole file is meant.
@@ -132,12 +160,12 @@ class StackError(Exception):
         line: int | None = None,
         problems: Sequence[StackError] = (),
     ) -> None:
-        self.problem = problem
+        self.problem = problem = hide_secrets(problem)
         self.file = file
-        self.key = key
-        self.value = value
+        self.key = hide_secrets(key)
+        self.value = hide_secrets(value)
         self.choices = tuple(choices)
-        self.remedy = remedy
+        self.remedy = hide_secrets(remedy)
         self.line = line
         self.problems: tuple[StackError, ...] = tuple(problems) or (self,)
         super().__init__(problem)

@@ -10,7 +10,7 @@ from infra.recipes.catalog import Accelerator, ContainerImage, catalog
 from infra.recipes.parallel import Splitter
 from infra.versions import version_key
 
-__all__ = ["DEFAULT_IMAGE", "default_image", "fitting_images", "lacks", "since"]
+__all__ = ["DEFAULT_IMAGE", "default_image", "fitting_images", "has_all", "lacks", "runs_method", "since"]
 
 DEFAULT_IMAGE: Final = (
     "us-docker.pkg.dev/vertex-ai/vertex-vision-model-garden-dockers/pytorch-vllm-serve:20241001_0916_RC00"
@@ -91,15 +91,24 @@ def fitting_images(
         (image.vllm_version, image) for image in catalog().containers() if image.vllm_version is not None
     )
     for version, image in sorted(known, key=lambda pair: (version_key(pair[0]), pair[1].date)):
-        if image.arch != accelerator.cpu_arch or image.flavour != "standard" or image.moves is not moving:
+        if image.moves is not moving or not has_all(card, accelerator, image):
             continue
-        documented = card.architecture.name in image.architectures
-        missing = None if documented else lacks(card, accelerator, version)
-        if missing is not None or not _runs_method(card, accelerator, version):
+        if not runs_method(card, accelerator, version):
             continue
         splitter = Splitter(card, catalog().architecture(card.architecture.name, version))
         if next(splitter.allowed(gpus), None) is not None:
             yield image
+
+
+def has_all(card: ModelCard, accelerator: Accelerator, image: ContainerImage) -> bool:
+    """Whether an image is one of Google's standard ones for a kind of GPU, and its version lacks nothing for a model.
+
+    That the GPU can run the model's quantization is :func:`runs_method`.
+    """
+    if image.vllm_version is None or image.arch != accelerator.cpu_arch or image.flavour != "standard":
+        return False
+    documented = card.architecture.name in image.architectures
+    return documented or lacks(card, accelerator, image.vllm_version) is None
 
 
 def default_image(card: ModelCard, accelerator: Accelerator, gpus: int) -> str:
@@ -117,7 +126,8 @@ def default_image(card: ModelCard, accelerator: Accelerator, gpus: int) -> str:
     return next(iter([*fitting, *published, *moving]), DEFAULT_IMAGE)
 
 
-def _runs_method(card: ModelCard, accelerator: Accelerator, version: str) -> bool:
+def runs_method(card: ModelCard, accelerator: Accelerator, version: str) -> bool:
+    """Whether a version of vLLM runs a model's quantization on a kind of GPU; True for a model without one."""
     method = card.weights.quantization
     needed = catalog().quantization_capability(method, version) if method else None
     return needed is None or accelerator.compute_capability >= needed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, get_args
 
@@ -72,6 +73,8 @@ def _one(entry: Any, model: type[BaseModel], file: str, lines: Lines) -> StackEr
         return wrong(
             f"must be a list, not {_kind(value)}.", f"write `{name}: [...]`, or one `- ` line for each"
         )
+    if name == "vllm_version" and kind in {"string_pattern_mismatch", "string_type"}:
+        return wrong(*_version(value))
     if kind in _KINDS:
         return _wrong_type(kind, name, value, _example(path, model), wrong)
     if kind == "literal_error":
@@ -94,6 +97,22 @@ def _one(entry: Any, model: type[BaseModel], file: str, lines: Lines) -> StackEr
     return wrong(
         f"{str(entry['msg'])[:1].lower()}{str(entry['msg'])[1:]}.", "see the keys in stacks/schema/stack.json"
     )
+
+
+def _version(value: object) -> tuple[str, str]:
+    """What is wrong with a version, and the line with a right one."""
+    text = "must be a release as on PyPI, X.Y.Z or X.Y.Z.postN."
+    if not isinstance(value, str):  # its digits are no help: YAML reads 0.10 as the number 0.1
+        return "must be text: a release as on PyPI, in quotes.", 'vllm_version: "0.11.0"'
+    release = re.match(r"v?(\d+\.\d+(?:\.\d+)?(?:\.post\d+)?)", value.strip())
+    if release is None:
+        return text, "vllm_version: 0.11.0 (what the image's log or `vllm --version` says)"
+    if re.search(r"rc|dev", value):
+        return (
+            "must be a release as on PyPI; a build from before a release counts as it.",
+            f"vllm_version: {release[1]}",
+        )
+    return text, f"vllm_version: {release[1]}"
 
 
 def _wrong_type(

@@ -30,7 +30,7 @@ __all__ = ["Choice", "check_memory", "choices", "fit_of", "fit_options", "limits
 _NAMED: Final = 2
 # The shortest context that is worth offering instead.
 _SHORTEST: Final = 256
-_UTILIZATIONS: Final = (0.92, 0.95)
+_UTILIZATIONS: Final = (0.9, 0.92, 0.95)
 # What these flags add or move is not in the arithmetic.
 _LEFT_OUT: Final = (
     "--speculative-model",
@@ -220,14 +220,17 @@ def _starts_on(stack: StackFile, hardware: Hardware, region: str, folder: Path) 
         "vllm": stack.vllm.model_copy(update=vllm),
         "container": stack.container.model_copy(update=container),
     }
-    return _starts(stack.model_copy(update=moved), region, folder)
+    return _starts(stack.model_copy(update=moved), region, folder, offered=True)
 
 
-def _starts(stack: StackFile, region: str, folder: Path) -> Fit | None:
-    """The prediction of a stack that passes every check and starts; else None."""
+def _starts(stack: StackFile, region: str, folder: Path, *, offered: bool = False) -> Fit | None:
+    """The prediction of a stack that passes every check and starts; else None.
+
+    A machine that is ``offered`` must have the memory for the defaults: no one is sent to a host of 4 GiB for 4 GPUs.
+    """
     report = Report(stack, region=region, file="")
     checked = check(report, folder=folder)
-    if checked is None or report.problems:
+    if checked is None or report.problems or (offered and checked.host_memory.notes):
         return None
     accelerator = catalog().accelerator(stack.hardware.accelerator_type)
     fit = fit_of(checked.card, accelerator, checked.vllm_version, stack.vllm, checked.split)
@@ -298,6 +301,8 @@ def _line(fit: Fit, stack: StackFile) -> tuple[str, object]:
     )
     if of_sequences:
         return "vllm.max_num_seqs", stack.vllm.max_num_seqs
+    if fit.budget < fit.weights < fit.total * VllmOptions.model_fields["gpu_memory_utilization"].default:
+        return "vllm.gpu_memory_utilization", stack.vllm.gpu_memory_utilization
     return "hardware.accelerator_type", stack.hardware.accelerator_type
 
 
@@ -349,7 +354,9 @@ def _changes(report: Report, checked: Checked, fit: Fit, folder: Path) -> Iterat
     largest = limits_of(checked.card, accelerator, checked.vllm_version, stack.vllm, checked.split)
     if largest is not None and _SHORTEST <= largest.max_model_len < stack.vllm.max_model_len:
         length = largest.max_model_len
-        yield f"max_model_len: {length // 16 * 16 if length > 16 else length} or less"
+        # What the cache is predicted to hold is more: the limits keep clear of the edge.
+        margin = " (with a margin)" if length < fit.kv_tokens else ""
+        yield f"max_model_len: {length // 16 * 16 if length > 16 else length} or less{margin}"
     if largest is not None and 1 <= largest.max_num_seqs < stack.vllm.max_num_seqs:
         yield f"max_num_seqs: {largest.max_num_seqs} or less"
     for share in _UTILIZATIONS:

@@ -129,19 +129,20 @@ def plan(stack: StackFile, *, region: str, source: str) -> ServingPlan:
     fit = check_memory(report, checked, folder=Path(source).parent)
     raise_problems(report.problems, file=file, kind=PlanError)
     gcs = weights_uri(stack.weights)
-    hardware, card = stack.hardware, checked.card
+    hardware, card, memory = stack.hardware, checked.card, checked.host_memory
+    vllm = stack.vllm.model_copy(update={"swap_space": memory.swap_space})
     container = ContainerSpec(
         image_uri=stack.container.image_uri,
         args=container_arguments(
             model=gcs or stack.model,
             split=checked.split,
-            vllm=stack.vllm,
+            vllm=vllm,
             flags=checked.flags,
             chat_template=checked.chat_template,
             tool_call_parser=checked.tool_call_parser,
         ),
         env=MappingProxyType({"MODEL_ID": stack.model, "DEPLOY_SOURCE": DEPLOY_SOURCE}),
-        shared_memory_size_mb=stack.container.shared_memory_size_mb,
+        shared_memory_size_mb=memory.shared_memory_size_mb,
         deployment_timeout_seconds=stack.container.deployment_timeout,
     )
     books = catalog()
@@ -153,7 +154,7 @@ def plan(stack: StackFile, *, region: str, source: str) -> ServingPlan:
         hardware=hardware,
         region=region,
         replicas=stack.replicas,
-        vllm=stack.vllm.model_copy(
+        vllm=vllm.model_copy(
             update={
                 "tensor_parallel_size": checked.split.tensor,
                 "pipeline_parallel_size": checked.split.pipeline,
@@ -182,5 +183,5 @@ def plan(stack: StackFile, *, region: str, source: str) -> ServingPlan:
         warnings=tuple(report.warnings),
         stack=stack,
         fit=fit,
-        notes=stack.notes,
+        notes=(*stack.notes, *memory.notes),
     )

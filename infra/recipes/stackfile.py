@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from infra.recipes.defaults import LENGTH, with_defaults
-from infra.recipes.errors import StackFileError, raise_problems, show_file
+from infra.recipes.errors import StackError, StackFileError, raise_problems, show_file
 from infra.recipes.images import DEFAULT_IMAGE
 from infra.recipes.invalid import explain
 from infra.recipes.yamlfile import Lines, parse_yaml, read_text
@@ -103,7 +103,8 @@ class VllmOptions(_Part):
     )
     swap_space: Annotated[int, Field(ge=0, le=_INT32)] = Field(
         default=16,
-        description="Host memory for swapped-out requests, GiB a GPU; images from vLLM 0.18 have none.",
+        description="Host memory for swapped-out requests, GiB a GPU; by default less where the machine has too"
+        " little; images from vLLM 0.18 have none.",
     )
     disable_log_stats: bool = Field(
         default=True, description="No periodic statistics; autoscaling on vLLM's metrics needs false."
@@ -117,7 +118,8 @@ class VllmOptions(_Part):
     chat_template: str | None = Field(
         default=None,
         description="A shipped template's name, a .jinja file beside this one or in a bucket (gs://), an absolute path"
-        " in the container, or none for no chat; models without a template of their own need one of these.",
+        " in the container, or none for no chat; models without a template of their own need one of these. none takes"
+        " no template away that the model has.",
     )
     tool_calling: bool = Field(
         default=False, description="Chats may have tools that the model calls; needs a parser of its calls."
@@ -130,7 +132,8 @@ class VllmOptions(_Part):
     extra_args: tuple[str, ...] = Field(
         default=(),
         strict=False,
-        description="Further arguments, each as --flag or --flag=value; checked against the image's vLLM version.",
+        description="Further arguments, each as --flag or --flag=value; checked against the image's vLLM version. None"
+        " may carry a secret: a Hugging Face token is vertex-vllm:hfToken.",
     )
 
 
@@ -143,10 +146,12 @@ class ContainerOptions(_Part):
     vllm_version: str | None = Field(
         default=None,
         pattern=r"^\d+\.\d+(\.\d+)?(\.post\d+)?$",
-        description="vLLM version of an image that the catalogue does not know, such as 0.11.0: flags and memory are"
-        " then checked.",
+        description="vLLM version of an image of which the catalogue does not know it, such as 0.11.0: flags and memory"
+        " are then checked. A build from before a release (rc, dev) counts as the release.",
     )
-    shared_memory_size_mb: _Positive = Field(default=16384, description="Shared memory, MiB.")
+    shared_memory_size_mb: _Positive = Field(
+        default=16384, description="Shared memory, MiB; by default less where the machine has less."
+    )
     deployment_timeout: Annotated[int, Field(ge=1, le=7200)] = Field(
         default=7200,
         description="Seconds in which the container must become healthy; the platform allows 7200.",
@@ -197,6 +202,13 @@ class StackFile(_Part):
     def notes(self) -> tuple[str, ...]:
         """Sentences that say which defaults a recommended recipe gave; empty where the file has every value."""
         return self._notes
+
+    def wrote(self, section: str, name: str) -> bool:
+        """Whether the file has this key of a section; of a stack that was read from no file, whether it was given."""
+        if self._lines:
+            return self.has_line(f"{section}.{name}")
+        part: BaseModel = getattr(self, section)
+        return name in part.model_fields_set
 
     def has_line(self, key: str) -> bool:
         """Whether the file has this dotted key, rather than its default."""
@@ -252,11 +264,13 @@ def parse_stack(raw: Any, *, file: str, lines: Lines) -> StackFile:
             remedy="begin with `model: <Hugging Face id>` at the start of a line, without a dash",
         )
     filled = with_defaults(raw, file=file, lines=lines)
+    problems: list[StackError] = []
     try:
         stack = StackFile.model_validate(filled.raw)
     except ValidationError as error:
-        raise_problems(explain(error, StackFile, file=file, lines=lines), file=file, kind=StackFileError)
-        raise
+        problems = explain(error, StackFile, file=file, lines=lines)
+    # Outside of the handler: pydantic's error, whose text has the values, must not follow in a traceback.
+    raise_problems(problems, file=file, kind=StackFileError)
     stack._lines = lines
     plain = {f"vllm.{name}": field.default for name, field in VllmOptions.model_fields.items()}
     stack._notes = filled.notes({**plain, "container.image_uri": DEFAULT_IMAGE})

@@ -129,7 +129,8 @@ def parse_yaml(text: str, file: str) -> tuple[object, Lines]:
         walk.visit(node, ())
         return loader.construct_document(node), walk.lines
     except yaml.MarkedYAMLError as error:
-        raise _syntax_error(error, text, file) from error
+        # The YAML library's own error shows the line, which may hold a token: it must not follow in a traceback.
+        raise _syntax_error(error, text, file) from None
     except yaml.reader.ReaderError as error:
         at = int(error.position)
         raise StackFileError(
@@ -137,13 +138,13 @@ def parse_yaml(text: str, file: str) -> tuple[object, Lines]:
             file=file,
             line=text.count("\n", 0, at) + 1,
             remedy="remove it (an editor that shows control characters helps)",
-        ) from error
+        ) from None
     except (ValueError, RecursionError) as error:
         raise StackFileError(
             f"has a value that cannot be read: {str(error)[:80]}.",
             file=file,
             remedy="write an ordinary value",
-        ) from error
+        ) from None
 
 
 class _Walk:

@@ -149,7 +149,12 @@ class Report:
     def title(self) -> str:
         """The verdict in words."""
         kinds = [kind.value for kind in Failure if any(reason.failure is kind for reason in self.reasons)]
-        return f"not ready: {', '.join(kinds)}" if kinds else self.verdict.value
+        if kinds:
+            return f"not ready: {', '.join(kinds)}"
+        skipped = len(self.of(Status.SKIP))
+        # What could not be asked is no yes: it stands beside it.
+        unasked = f"; {skipped} check{'' if skipped == 1 else 's'} skipped" if skipped else ""
+        return f"{self.verdict.value}{unasked}"
 
     @property
     def subject(self) -> str:
@@ -324,7 +329,9 @@ def _cost(preview: Preview, changed: Sequence[DeploymentChange]) -> Cost:
     now: Costs | None = None
     idle: float | None = 0.0
     hour: float | None = 0.0
-    if preview.outputs_before is not None:  # else there is no stack yet
+    if preview.failed and not any(step.type == "pulumi:pulumi:Stack" for step in preview.steps):
+        idle = hour = None  # it ended before it looked at what there is
+    elif preview.outputs_before is not None:  # else there is no stack yet
         now = Costs.from_dict(preview.outputs_before.get("cost"))
         idle = now.idle if now else None
         hour = now.at_most if now else _number(preview.outputs_before.get("hourly_cost_usd"))

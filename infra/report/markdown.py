@@ -133,7 +133,11 @@ def _text(text: str) -> str:
 
 
 def _word(word: str) -> str:
-    return _code(word) if _ACTIVE.search(word) else _escaped(word)
+    if not _ACTIVE.search(word):
+        return _escaped(word)
+    # The comma after an address is the sentence's.
+    bare = word.rstrip(",;")
+    return _code(bare) + _escaped(word[len(bare) :])
 
 
 def _code(text: str) -> str:

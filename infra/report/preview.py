@@ -371,9 +371,10 @@ def _resource(found: Any) -> Resource | None:
 
 @dataclass
 class _Events:
-    """What is gathered from the events, one resource by its URN."""
+    """What is gathered from the events, one resource by its URN; what a refresh found stands apart."""
 
     steps: dict[str, list[Step]] = field(default_factory=dict)
+    refreshed: dict[str, Step] = field(default_factory=dict)
     diagnostics: list[Mapping[str, Any]] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
     asked: set[str] = field(default_factory=set)
@@ -392,7 +393,9 @@ def _of_events(events: Sequence[Mapping[str, Any]], name: str) -> Preview:
         raise Unreadable(
             f"{name}: ends before the preview does: it has no summaryEvent.\n    fix: write it again, to its end"
         )
-    steps = [step for same in found.steps.values() for step in _merged(same)]
+    # A program's own step says what a refresh before it found, and what comes of it.
+    gathered = found.steps | {urn: [step] for urn, step in found.refreshed.items() if urn not in found.steps}
+    steps = [step for same in gathered.values() for step in _merged(same)]
     project, stack = _names(step.urn for step in steps)
     root = next((step for step in steps if step.type == _STACK), None)
     diagnostics = _diagnostics(found.diagnostics)
@@ -419,15 +422,17 @@ def _take(found: _Events, event: Mapping[str, Any], name: str) -> None:
         found.config = _config(body.get("config"))
     elif kind in ("resourcePreEvent", "resOutputsEvent"):
         step = _event_step(body.get("metadata"), where)
-        known = found.steps.setdefault(step.urn, [])
         if kind == "resourcePreEvent":
-            known.append(step)
+            if step.op == "refresh":
+                found.refreshed[step.urn] = step
+            else:
+                found.steps.setdefault(step.urn, []).append(step)
         else:
             if step.type == _STACK and step.new is not None:
                 found.outputs_after = step.new.outputs
             # A refresh says only at its end what it found.
-            if step.op in ("update", "delete"):
-                known[:] = [step if each.op == "refresh" else each for each in known]
+            if step.op in ("update", "delete") and step.urn in found.refreshed:
+                found.refreshed[step.urn] = step
     elif kind == "diagnosticEvent":
         if not body.get("ephemeral"):
             prefix = body.get("prefix") or ""

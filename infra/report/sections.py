@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ _WORDS: Final = {
     Status.PASS: "passed",
     Status.SKIP: "skipped",
 }
+
+
+_SAID: Final = re.compile(r"preflight: (\d+ (?:passed.*(?=, in [\d.]+ s;)|checks? failed))")
+"""How a preview tells of its own preflight: `summary` and `refusal` of `infra.preflight.words`."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,9 @@ def _policies(report: Report) -> str:
 
 def _preflight(report: Report) -> str:
     if report.findings is None:
-        return "not asked"
+        said = (_SAID.match(each.message) for each in report.preview.diagnostics)
+        own = next((match[1] for match in said if match), None)
+        return f"{own}, by the preview itself" if own else "not asked"
     counts = [f"{len(report.of(status))} {word}" for status, word in _WORDS.items() if report.of(status)]
     return ", ".join(counts) or "no check"
 

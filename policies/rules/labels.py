@@ -33,7 +33,7 @@ def check(resource: Resource, config: Mapping[str, Any]) -> Iterator[str]:
         return
     missing = [name for name in config["labels"] if resource.get("labels", name) in (None, "")]
     if missing:
-        yield f"labels missing: {', '.join(missing)}; {_SET}{missing[0]} VALUE"
+        yield f"labels missing: {', '.join(missing)}; {' && '.join(f'{_SET}{name} VALUE' for name in missing)}"
     for name, problem in (("environment", _environment), ("expiry", _expiry)):
         value = resource.get("labels", name)
         if name in config["labels"] and isinstance(value, str) and value:

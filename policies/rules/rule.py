@@ -16,6 +16,8 @@ from pulumi_policy.proxy import UnknownValueError
 
 Level = Literal["mandatory", "advisory"]
 
+STACK = "pulumi:pulumi:Stack"
+
 
 class _Unknown:
     """A value that a preview cannot know; `up` checks the resource again with the value there."""
@@ -118,6 +120,14 @@ class Rule:
     config: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def violations(self, resource: Resource, config: Mapping[str, Any] | None = None) -> list[str]:
-        """What the resource breaks, with the options' defaults filled in."""
+        """What the resource breaks, with the options' defaults filled in; of the stack, options that there are not."""
         defaults = {name: schema["default"] for name, schema in self.config.items()}
-        return list(self.check(resource, {**defaults, **(config or {})}))
+        found = list(self.check(resource, {**defaults, **(config or {})}))
+        # A limit that is misspelt holds nothing, and the engine's schema lets it pass. Said once, of the stack.
+        unknown = sorted((config or {}).keys() - defaults.keys()) if resource.type == STACK else []
+        if unknown:
+            known = f"it has {', '.join(sorted(defaults))}" if defaults else "it has none"
+            found.append(
+                f"{self.name} has no option {', '.join(unknown)}: {known}; correct the file of --policy-pack-config"
+            )
+        return found

@@ -14,8 +14,8 @@ from benchmarks.accuracy.rows import load
 from benchmarks.gpu_probe import run
 from benchmarks.gpu_probe.cases import PLAIN, Case, card, case, plan
 from benchmarks.gpu_probe.configs import CHECKED, full_config
-from infra.diagnose.readings import read
 from benchmarks.kv_configs import NoConfig
+from infra.diagnose.readings import read
 
 GIB = 2**30
 NEW = """\

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 
 from infra.cards import ModelCard
 from infra.cards.checkpoint import Tensor
+from infra.cards.config import ConfigError
 from infra.cards.writing import Repository, draft, family_of, parsers_of
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -131,3 +133,15 @@ def test_code_for_the_tokenizer() -> None:
     known = {**own, "tokenizer_class": "Qwen2Tokenizer"}
     assert draft(repository("moonshotai/Kimi-K2-Instruct", tokenizer_config=own)).card.needs_remote_code
     assert not draft(repository("moonshotai/Kimi-K2-Instruct", tokenizer_config=known)).card.needs_remote_code
+
+
+def test_heads_that_do_not_divide_are_refused() -> None:
+    made = repository("Qwen/Qwen3-0.6B")
+    for heads in (0, 5):
+        with pytest.raises(ConfigError, match=r"key_value_heads|do not divide"):
+            draft(replace(made, config={**made.config, "num_key_value_heads": heads}))
+
+
+def test_heads_of_every_known_config_divide() -> None:
+    for path in CONFIGS.glob("*.json"):
+        draft(repository(path.stem.replace("--", "/")))

@@ -396,6 +396,19 @@ def test_the_chart_of_the_html_page_is_to_scale(explained: Explanation) -> None:
     assert [float(x) for _, x, _ in found[1:]] == pytest.approx(ends[:-1], abs=0.02)
 
 
+def test_the_free_part_of_the_bar_is_written_in_the_colour_of_text(explained: Explanation) -> None:
+    fit = explained.plan.fit
+    assert fit is not None
+    page = html_page(of(explained, replace(fit, terms=fit.terms[1:], kv_cache=0.5)))
+    free = re.findall(r"<span class='(inside[^']*)' style='[^']*'>([^<]*)<br>", page)
+    assert (
+        "inside on-rest",
+        "left free",
+    ) in free  # light grey in the light theme, where the others are written white
+    assert all(kind == ("inside on-rest" if label == "left free" else "inside") for kind, label in free)
+    assert ".on-rest { color: var(--text); }" in page
+
+
 def test_the_html_page_escapes(explained: Explanation) -> None:
     named = replace(explained, plan=replace(explained.plan, name="<b>&'", warnings=("1 < 2 & <script>",)))
     page = _Page(html_page(named))

@@ -436,12 +436,64 @@ def test_one_shard_missing_is_not_a_smaller_model(catalogue: Path, tmp_path: Pat
     assert written(catalogue).weights.parameters is None
 
 
-def test_one_shard_alone_is_noticed_by_its_parameters(catalogue: Path, tmp_path: Path) -> None:
+def test_one_shard_alone_is_not_the_whole_checkpoint(catalogue: Path, tmp_path: Path) -> None:
     few = {name: data for name, data in FILES.items() if "00002-of" not in name and "index" not in name}
     result = run(NAME, "--from", str(folder(tmp_path, few)))
+    assert result.exit_code == 2
+    assert (
+        "1 of 2 safetensors files are missing (model-00002-of-00002.safetensors), and there is no"
+        " model.safetensors.index.json"
+    ) in result.stderr
+    assert list(catalogue.iterdir()) == []
+
+
+def test_one_shard_alone_on_the_hub(hub: Hub, catalogue: Path) -> None:
+    hub.files = {name: data for name, data in FILES.items() if "00001-of" not in name and "index" not in name}
+    result = run(NAME)
+    assert result.exit_code == 2
+    assert f"{NAME}: 1 of 2 safetensors files are missing (model-00001-of-00002.safetensors)" in result.stderr
+
+
+def test_all_shards_without_an_index_are_a_checkpoint(catalogue: Path, tmp_path: Path) -> None:
+    all_but_index = {name: data for name, data in FILES.items() if "index" not in name}
+    assert run(NAME, "--from", str(folder(tmp_path, all_but_index))).exit_code == 0
+    assert written(catalogue).weights.parameters == 1000 * 64 + 512 * 64
+
+
+def test_a_file_that_holds_too_little_is_noticed_by_its_parameters(catalogue: Path, tmp_path: Path) -> None:
+    few = {name: data for name, data in FILES.items() if "-of-" not in name and "index" not in name}
+    result = run(NAME, "--from", str(folder(tmp_path, {**few, "model.safetensors": FIRST})))
     assert (
         "note: the safetensors files hold 64,000 parameters, the shapes of config.json make" in result.stderr
     )
+
+
+@pytest.mark.parametrize(
+    ("kv_heads", "said"),
+    [
+        (0, "config.json has num_key_value_heads: 0 and num_attention_heads: 4"),
+        (3, "config.json has 4 attention heads and 3 key and value heads, which do not divide them"),
+        (8, "config.json has 4 attention heads and 8 key and value heads, which do not divide them"),
+    ],
+)
+def test_heads_that_cannot_be(catalogue: Path, tmp_path: Path, kv_heads: int, said: str) -> None:
+    config = json.dumps({**CONFIG, "num_key_value_heads": kv_heads}).encode()
+    result = run(NAME, "--from", str(folder(tmp_path, files(config__json=config))))
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert list(catalogue.iterdir()) == []
+
+
+def test_an_architecture_that_vllm_has_not_is_said(catalogue: Path, tmp_path: Path) -> None:
+    config = json.dumps({**CONFIG, "architectures": ["Qwen3ForCausalLLM"]}).encode()
+    result = run(NAME, "--from", str(folder(tmp_path, files(config__json=config))))
+    assert result.exit_code == 0
+    assert (
+        "note: no version of vLLM that the catalogue knows has Qwen3ForCausalLLM (the nearest is Qwen3ForCausalLM)"
+        in result.stderr
+    )
+    known = run(NAME, "--from", str(folder(tmp_path, FILES, "known")), "--force")
+    assert "no version of vLLM" not in known.stderr
 
 
 def test_no_whole_checkpoint_of_the_catalogue_seems_to_lack_a_file() -> None:

@@ -6,7 +6,9 @@ What the checks say is for `tests/preflight`; that the command and a preview say
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,21 @@ def test_table(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[" not in output
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_lines_to_paste_are_not_broken(run: Run, monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    line = f"curl -s 'https://example.com/{'a' * 200}' " + "-d x " * 20 + "END"
+    long = replace(FAILED, evidence="word " * 40 + "end.", remedy=f"run: {line}", by_hand=line)
+    monkeypatch.setenv("COLUMNS", "60")
+    if terminal:
+        monkeypatch.setenv("TTY_COMPATIBLE", "1")  # as Rich calls what may be taken for a terminal
+        monkeypatch.setenv("NO_COLOR", "1")
+    rows = re.sub(r"\x1b\[[\d;]*m", "", run(findings=(long, PASSED)).stdout).splitlines()
+    assert sum(line in row for row in rows) == 2
+    assert rows[0].startswith("FAIL  quota-gpu  word word")
+    assert all(len(row) <= 60 for row in rows if "word" in row) == terminal
+    assert any(row.startswith("PASS  region     us-central1") for row in rows)
+
+
 def test_json(run: Run) -> None:
     document = json.loads(run("--json", findings=(PASSED, FAILED)).stdout)
     assert document == {
@@ -120,8 +137,9 @@ def test_json(run: Run) -> None:
     }
 
 
-def test_what_is_checked_is_the_stack(run: Run, asked: list[tuple[Subject, list[str]]]) -> None:
-    run("--stack", "dev")
+@pytest.mark.parametrize("name", ["dev", "my-org/vertex-vllm/dev", "my-org/dev"])
+def test_what_is_checked_is_the_stack(run: Run, asked: list[tuple[Subject, list[str]]], name: str) -> None:
+    assert run("--stack", name).exit_code == 0
     ((subject, names),) = asked
     assert (subject.stack, subject.project, subject.max_usd_per_hour) == ("dev", "my-project", 2.0)
     assert subject.hf_token == TOKEN

@@ -476,7 +476,8 @@ VIOLATING: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
         ENDPOINT,
         {"labels": {"team": "a"}},
         {"labels": ["team", "owner", "cost"]},
-        "labels missing: owner, cost; pulumi config set --path vertex-vllm:labels.owner VALUE",
+        "labels missing: owner, cost; pulumi config set --path vertex-vllm:labels.owner VALUE && "
+        "pulumi config set --path vertex-vllm:labels.cost VALUE",
     ),
     (
         "required-labels",
@@ -770,3 +771,14 @@ def test_the_metrics_that_are_counts_are_those_of_the_stack_files() -> None:
     known = {name for name, percentage in METRICS.items() if not percentage}
     assert known <= COUNTS
     assert not {name for name, percentage in METRICS.items() if percentage} & COUNTS
+
+
+@pytest.mark.parametrize("rule", [each.name for each in RULES])
+def test_an_option_that_there_is_not_is_said_of_the_stack(rule: str) -> None:
+    stack = "pulumi:pulumi:Stack"
+    assert check(rule, stack, {}) == []
+    (text,) = check(rule, stack, {}, {"maxUsdPerHourr": 1})
+    assert text.startswith(f"{rule} has no option maxUsdPerHourr: it has ")
+    assert check(rule, "gcp:storage/bucket:Bucket", {"labels": {}}, {"maxUsdPerHourr": 1}) == check(
+        rule, "gcp:storage/bucket:Bucket", {"labels": {}}
+    )

@@ -195,6 +195,20 @@ def test_what_says_nothing_is_unread(server: Server, reply: Reply, words: str) -
     assert reason(subject(local=server.url), lambda net: net.get(f"{server.url}/x")) == words
 
 
+def test_credentials_that_are_refused_come_with_the_way_to_new_ones(server: Server) -> None:
+    server.replies["/x"] = (401, "application/json", b"{}")
+    of = subject(local=server.url, login=Login(token="secret-1"))
+    assert reason(of, lambda net: net.get(f"{server.url}/x")) == (
+        "127.0.0.1 answers 401 Unauthorized to your Google access token (expired or revoked?): take a new one"
+    )
+
+
+def test_what_had_no_time_left_was_not_asked(server: Server) -> None:
+    server.replies["/x"] = (200, "application/json", b"{}")
+    text = reason(subject(local=server.url), lambda net: net.get(f"{server.url}/x"), 0.0)
+    assert text == "no time was left to ask 127.0.0.1"
+
+
 def test_a_status_that_is_expected_is_an_answer(server: Server) -> None:
     server.replies["/v2/"] = (401, "application/json", b"{}")
     answer = do(subject(local=server.url), lambda net: net.get(f"{server.url}/v2/", expect=(401,)))
@@ -353,6 +367,15 @@ def test_the_configuration_comes_before_the_environment() -> None:
     found = login(config, environ)
     assert (found.token, found.impersonate) == ("a", "x@y.iam.gserviceaccount.com")
     assert "'a'" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(None, False), ("", False), ("0", False), ("False", False), ("true", True), ("1", True)],
+)
+def test_a_workflow_says_that_it_only_previews(value: str | None, expected: bool) -> None:
+    environ = {} if value is None else {"VERTEX_VLLM_PREVIEW_ONLY": value}
+    assert login({}, environ).previews_only is expected
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,8 @@ def test_a_bucket_that_the_caller_may_not_see(cloud: LocalCloud) -> None:
     findings = found(cloud, login=login)
     assert statuses(findings) == {"bucket": "SKIP", "objects": "SKIP", "access": "SKIP"}
     assert "Cloud Storage answers 403 stranger-1@" in findings["weights-bucket"].evidence
+    assert findings["weights-bucket"].remedy == "Have roles/storage.bucketViewer granted."
+    assert findings["weights-objects"].remedy == "Have roles/storage.objectViewer granted."
     assert "cannot be seen: Cloud Storage answers 403" in findings["weights-access"].evidence
 
 

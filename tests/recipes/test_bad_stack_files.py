@@ -44,6 +44,12 @@ def image(uri: str) -> str:
     return f"{GOOD}container:\n  image_uri: {uri}\n"
 
 
+def own_image(version: str) -> str:
+    return image("europe-docker.pkg.dev/me/vllm/server:1.2") + f"  vllm_version: {version}\n"
+
+
+TOKEN = "hf_" + "x" * 34  # opens nothing
+
 MODELS = (
     "Qwen/Qwen3-235B-A22B-Instruct-2507-FP8",
     "google/gemma-3-1b-it",
@@ -299,7 +305,12 @@ CASES: dict[str, Bad] = {
     "more requests than batched tokens": Bad(vllm("max_num_seqs: 5000"), "vllm.max_num_seqs"),
     "LoRA for a model that sees": Bad(VISION + "vllm:\n  enable_lora: true\n", "vllm.enable_lora"),
     "more adapters in a batch than in memory": Bad(vllm("max_loras: 9"), "vllm.max_loras"),
-    "swap space beyond the memory": Bad(MODEL + hardware("g2-standard-4", "NVIDIA_L4", 1), "vllm.swap_space"),
+    "swap space beyond the memory": Bad(
+        MODEL + hardware("g2-standard-4", "NVIDIA_L4", 1) + "vllm:\n  swap_space: 16\n", "vllm.swap_space"
+    ),
+    "share of the memory that holds no weights": Bad(
+        vllm("gpu_memory_utilization: 0.01"), "vllm.gpu_memory_utilization"
+    ),
     "shared memory beyond the memory": Bad(
         GOOD + "container:\n  shared_memory_size_mb: 65536\n", "container.shared_memory_size_mb"
     ),
@@ -339,7 +350,40 @@ CASES: dict[str, Bad] = {
         + image_of("20250710_0916_RC01"),
         "container.image_uri",
     ),
+    "image for x86 on ARM machines": Bad(
+        MODEL
+        + hardware("a4x-highgpu-4g", "NVIDIA_GB200", 4)
+        + "replicas: {min_replica_count: 18, max_replica_count: 18}\n"
+        + image_of("20241001_0916_RC00"),
+        "container.image_uri",
+    ),
+    "no image for ARM with the architecture": Bad(
+        "model: openai/gpt-oss-20b\n"
+        + hardware("a4x-highgpu-4g", "NVIDIA_GB200", 4)
+        + "replicas: {min_replica_count: 18, max_replica_count: 18}\n",
+        "container.image_uri",
+    ),
+    "version of a release candidate": Bad(own_image("0.11.0rc1"), "container.vllm_version"),
+    "version that is none": Bad(own_image("abc"), "container.vllm_version"),
+    "version that YAML reads as a number": Bad(own_image("0.10"), "container.vllm_version"),
+    "another version than the image has": Bad(
+        image_of("20250710_0916_RC01").join([GOOD, "  vllm_version: 0.9.1\n"]), "container.vllm_version"
+    ),
     # Extra arguments
+    "token of Hugging Face": Bad(extra(f"--hf-token={TOKEN}"), "vllm.extra_args[0]"),
+    "token among the values of another flag": Bad(
+        extra(f"--served-model-name={TOKEN}"), "vllm.extra_args[0]"
+    ),
+    "token in a text instead of a list": Bad(vllm(f"extra_args: --hf-token={TOKEN}"), "vllm.extra_args"),
+    "API key": Bad(extra("--api-key=opens-nothing"), "vllm.extra_args[0]"),
+    "password of a flag that is not known": Bad(
+        extra("--ssl-keyfile-password=opens-nothing"), "vllm.extra_args[0]"
+    ),
+    "method for weights that are quantized already": Bad(extra("--quantization=awq"), "vllm.extra_args[0]"),
+    "flag that an own image's version has not": Bad(
+        own_image("0.11.0") + "vllm:\n  extra_args: [--guided-decoding-backend=outlines]\n",
+        "vllm.extra_args[0]",
+    ),
     "argument with a key of its own": Bad(extra("--max-model-len=2048"), "vllm.extra_args[0]"),
     "argument that is fixed": Bad(extra("--port=8000"), "vllm.extra_args[0]"),
     "argument that is the tensor parallel size": Bad(extra("--tensor_parallel_size=2"), "vllm.extra_args[0]"),

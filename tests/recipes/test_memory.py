@@ -62,7 +62,7 @@ def test_4096_tokens_on_a_smaller_cache_are_refused_with_both_numbers() -> None:
     assert 0 < int(held[1]) < 4096
     assert "max_model_len asks for 4096 (0.50 GiB)" in error.problem
     assert "the largest part is weights" in error.problem
-    assert "gpu_memory_utilization: 0.92" in error.remedy
+    assert "gpu_memory_utilization: 0.9;" in error.remedy
     assert "g2-standard-24 with 2 NVIDIA_L4" in error.remedy
 
 
@@ -267,3 +267,38 @@ def test_limits_of_a_plan_start() -> None:
     longest = planned({"model": LLAMA_8B, "vllm": {"max_model_len": largest.max_model_len}})
     assert longest.fit is not None
     assert longest.fit.ok
+
+
+def test_a_limit_below_what_the_cache_holds_says_that_it_keeps_a_margin() -> None:
+    document = {
+        "model": LLAMA_8B,
+        "hardware": {"machine_type": "g2-standard-12"},
+        "vllm": {"gpu_memory_utilization": 0.77, "max_model_len": 4096},
+    }
+    error = refused(document)
+    held = re.search(r"the KV cache holds (\d+) tokens", error.problem)
+    limit = re.search(r"max_model_len: (\d+) or less \(with a margin\)", error.remedy)
+    assert held is not None
+    assert limit is not None
+    assert int(limit[1]) < int(held[1])
+
+
+@pytest.mark.parametrize(
+    ("share", "machine", "key"),
+    [
+        (0.01, "g2-standard-12", "vllm.gpu_memory_utilization"),
+        (0.3, "a2-highgpu-1g", "vllm.gpu_memory_utilization"),
+        (0.9, "g2-standard-12", "hardware.accelerator_type"),
+    ],
+)
+def test_the_key_that_is_to_blame(share: float, machine: str, key: str) -> None:
+    model = LLAMA_70B if key.startswith("hardware") else LLAMA_8B
+    document = {
+        "model": model,
+        "hardware": {"machine_type": machine},
+        "vllm": {"gpu_memory_utilization": share},
+    }
+    error = refused(document)
+    assert error.key == key
+    if key.startswith("vllm"):
+        assert error.remedy.startswith("below `vllm:` add gpu_memory_utilization: 0.9")

@@ -12,10 +12,19 @@ import pytest
 import yaml
 
 from infra.metrics import METRICS
-from infra.recipes import ServingPlan, StackFile, UnknownModel, ValueProblem, load_stack_file, plan
+from infra.recipes import (
+    ServingPlan,
+    StackError,
+    StackFile,
+    UnknownModel,
+    ValueProblem,
+    load_stack_file,
+    plan,
+)
 from infra.recipes import schema as schema_module
 from infra.recipes.arguments import container_arguments, parse_arguments
 from infra.recipes.catalog import catalog
+from infra.recipes.errors import FlagError
 from infra.recipes.parallel import Split
 from infra.recipes.stackfile import parse_stack
 from infra.recipes.templates import chat_template_names
@@ -432,3 +441,65 @@ def test_optimized_images_and_scaling_without_room_warn() -> None:
     )
     assert any("whose development has ended" in warning for warning in served.warnings)
     assert any("nothing scales while min and max are both 1" in warning for warning in served.warnings)
+
+
+def test_none_takes_no_template_away() -> None:
+    served = planned(LLAMA + "vllm: {chat_template: none}\n")
+    assert served.warnings == (
+        "vllm.chat_template: meta-llama/Meta-Llama-3.1-8B-Instruct has a chat template of its own, which vLLM then"
+        " uses: none does not turn chat off. Delete the line.",
+    )
+    base = "model: meta-llama/Meta-Llama-3.1-8B\nhardware: {machine_type: g2-standard-12}\n"
+    assert planned(base + "vllm: {chat_template: none}\n").warnings == ()
+
+
+LOADS_ONLY = ("awq", "gptq", "gptq_marlin", "compressed-tensors", "modelopt", "fbgemm_fp8", "gguf", "mxfp4")
+IN_FLIGHT = ("fp8", "bitsandbytes", "ptpc_fp8", "rtn", "fp8_per_tensor", "mxfp8", "online")
+UNQUANTIZED = "model: meta-llama/Meta-Llama-3.1-8B-Instruct\nhardware: {machine_type: a2-ultragpu-1g}\n"
+
+
+def quantized(method: str, version: str, more: str = "") -> ServingPlan:
+    own = f"container: {{image_uri: 'europe-docker.pkg.dev/me/vllm/server:1', vllm_version: {version}}}\n"
+    options = f"'--quantization={method}', '--load-format=bitsandbytes'"
+    args = options if method == "bitsandbytes" else options.partition(",")[0]
+    return planned(f"{UNQUANTIZED}{own}vllm: {{extra_args: [{args}]}}\n{more}")
+
+
+def faults(method: str, version: str) -> str:
+    try:
+        quantized(method, version)
+    except StackError as error:  # the GPU may be too old for a method
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("version", ["0.6.2", "0.8.5.post1", "0.10.2", "0.20.0", "0.24.0", "0.32.0"])
+def test_methods_that_only_load_are_refused_for_weights_that_are_not_quantized(version: str) -> None:
+    known = catalog().flags(version).quantization
+    for method in LOADS_ONLY:
+        if method in known and not (method == "mxfp4" and version == "0.32.0"):
+            assert f"{method} loads weights that are quantized already" in faults(method, version)
+    for method in IN_FLIGHT:
+        if method in known:
+            assert "quantized already" not in faults(method, version)
+
+
+def test_mxfp4_quantizes_while_it_loads_from_0_28_on() -> None:
+    with pytest.raises(FlagError, match="quantized already"):
+        quantized("mxfp4", "0.27.0")
+    assert quantized("mxfp4", "0.28.0").vllm_version == "0.28.0"
+
+
+def test_weights_of_a_bucket_may_be_quantized() -> None:
+    served = quantized("awq", "0.10.2", "weights: gs://bucket/llama-awq\n")
+    assert any(
+        "--quantization=awq is right only if gs://bucket/llama-awq has weights" in text
+        for text in served.warnings
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "version"), [("experts_int8", "0.10.2"), ("int8_per_channel_weight_only", "0.32.0")]
+)
+def test_methods_for_experts_are_refused_where_there_are_none(method: str, version: str) -> None:
+    assert f"{method} quantizes experts only, and" in faults(method, version)

@@ -327,7 +327,9 @@ def test_preflight_beside_a_preview(reported: Reported, fixture: Fixture) -> Non
     assert report.of(Status.PASS)
     assert as_dict(report)["preflight"]["counts"]["FAIL"] == 1
     # A skipped check is no pass and no failure.
-    assert build(preview, [finding(Status.SKIP)]).verdict is Verdict.READY
+    skipped = build(preview, [finding(Status.SKIP)])
+    assert (skipped.verdict, skipped.title) == (Verdict.READY, "ready to apply; 1 check skipped")
+    assert build(preview, [finding(Status.PASS)]).title == "ready to apply"
     assert build(preview, [finding(Status.WARN)]).verdict is Verdict.LOOK
     assert build(preview, ()).findings == ()
     assert build(preview).findings is None
@@ -338,6 +340,21 @@ def test_preflight_that_failed_the_preview_is_told_once(reported: Reported, fixt
     report = build(preview, read_preflight(fixture("preflight-checks.json"), "checks"))
     assert [reason.failure for reason in report.reasons] == [Failure.PREFLIGHT]
     assert "quota-gpu" in report.reasons[0].text
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("same", "12 passed, 3 skipped (endpoint, huggingface-repository, image), by the preview itself"),
+        ("preflight", "1 check failed, by the preview itself"),
+        ("budget", "not asked"),
+    ],
+)
+@pytest.mark.parametrize("form", FORMS)
+def test_without_its_file_preflight_is_what_the_preview_said(
+    name: str, said: str, form: str, reported: Reported
+) -> None:
+    assert dict(summary(reported(f"{name}{form}")))["preflight"] == said
 
 
 def test_warnings_of_preflight_are_told_once(made: Made) -> None:
@@ -465,6 +482,13 @@ def test_a_preview_that_failed_half_way_says_nothing_of_what_it_did_not_reach(ma
     assert report.cost.at_most.after is None
     assert build(made(bucket, step("create", None, {}), diagnostics=said)).planned
     assert build(made(bucket)).planned
+
+
+def test_a_preview_that_ended_before_it_looked_at_the_stack_knows_no_cost(made: Made, step: Step) -> None:
+    said = [{"severity": "error", "message": "error: preview canceled"}]
+    assert build(made(diagnostics=said)).cost.at_most.before is None
+    new = step("create", None, {}, kind="pulumi:pulumi:Stack", name="vertex-vllm-dev")
+    assert build(made(new, diagnostics=said)).cost.at_most.before == 0
 
 
 def test_policies_that_were_not_asked(reported: Reported) -> None:

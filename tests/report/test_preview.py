@@ -264,6 +264,24 @@ def test_what_a_refresh_finds_counts() -> None:
     assert [step.op for step in preview.steps] == ["delete"]
 
 
+@pytest.mark.parametrize(("found", "then"), [("refresh", "same"), ("update", "update"), ("delete", "create")])
+def test_a_refresh_before_a_preview_counts_nothing_twice(found: str, then: str) -> None:
+    urn = "urn:pulumi:dev::vertex-vllm::vertexserving:index:Deployment::vllm"
+    steps = [
+        ("resourcePreEvent", "refresh"),
+        ("resOutputsEvent", found),
+        ("resourcePreEvent", then),
+        ("resOutputsEvent", then),
+    ]
+    events: list[Any] = [
+        {"sequence": place, kind: {"metadata": {"op": op, "urn": urn, "old": {"inputs": {}}}}}
+        for place, (kind, op) in enumerate(steps)
+    ]
+    events.append({"sequence": len(steps), "summaryEvent": {"isPreview": True}})
+    preview = read("\n".join(map(json.dumps, events)))
+    assert [step.op for step in preview.steps] == [then]
+
+
 KEYS = [
     "config",
     "steps",

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from infra.preflight.net import Answer, Unread
+from infra.preflight.net import Answer, Forbidden, Unread
 from infra.preflight.subject import Subject
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "disabled",
     "object_",
     "objects",
+    "opens",
     "refusal",
     "text",
     "texts",
@@ -46,7 +47,8 @@ def body(answer: Answer) -> Json:
         Unread: A refusal, or something else than a JSON object.
     """
     if not answer.ok:
-        raise Unread(refusal(answer))
+        kind = Forbidden if answer.status == 403 and answer.message and not disabled(answer) else Unread
+        raise kind(refusal(answer))
     if not isinstance(answer.data, dict):
         raise Unread("the answer is not a JSON object")
     return answer.data
@@ -130,6 +132,11 @@ def whole(value: Any) -> int:
     except ValueError:
         pass
     raise Unread(f"the answer has {str(value)[:40]!r} where a whole number belongs")
+
+
+def opens(role: str, *reasons: object) -> str:
+    """The remedy of a SKIP: the role to ask for where one of the reasons is that the caller may not read."""
+    return f"Have {role} granted." if any(isinstance(reason, Forbidden) for reason in reasons) else ""
 
 
 def refusal(answer: Answer) -> str:

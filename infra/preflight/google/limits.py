@@ -47,16 +47,17 @@ async def read_limit(subject: Subject, net: Net, ref: QuotaRef) -> Limit:
     Raises:
         Unread: Neither API says it; the reason of each.
     """
-    instead = ""
+    instead, kind = "", Unread
     if ref.metric:
         try:
             return await _service_usage(subject, net, ref.metric)
         except Unread as reason:
-            instead = f"Service Usage cannot be read: {reason}"
+            instead, kind = f"Service Usage cannot be read: {reason}", type(reason)
     try:
         limit = await _cloud_quotas(subject, net, ref)
     except Unread as reason:
-        raise Unread("; ".join(filter(None, (instead, f"Cloud Quotas cannot be read: {reason}")))) from None
+        kind = kind if kind is not Unread else type(reason)
+        raise kind("; ".join(filter(None, (instead, f"Cloud Quotas cannot be read: {reason}")))) from None
     return replace(limit, source=f"{limit.source}, as {instead}") if instead else limit
 
 

@@ -13,13 +13,16 @@ from infra.preflight.google.answers import attempt, curl, held
 from infra.preflight.google.services import ENABLE, not_enabled
 from infra.preflight.google.usage import read_usage
 from infra.preflight.net import Net, Unread
-from infra.preflight.subject import Subject
+from infra.preflight.subject import PREVIEW_ONLY, Subject
 
 __all__ = ["Permission", "needed", "needed_on_bucket", "permissions"]
 
 _PROJECT: Final = "permissions"
 _BUCKET: Final = "bucket-permissions"
 _MEMBER: Final = "user:YOU@EXAMPLE.COM"
+_NOT_WHO_DEPLOYS: Final = (
+    f" You only preview ({PREVIEW_ONLY} is set): whether who runs pulumi up has them cannot be seen."
+)
 
 
 @dataclass(frozen=True)
@@ -116,13 +119,18 @@ def needed(subject: Subject, *, enables: bool) -> tuple[Permission, ...]:
 
 
 async def _project(subject: Subject, net: Net) -> Finding:
-    closed = await attempt(not_enabled(subject, net))
-    asked = needed(subject, enables=isinstance(closed, Unread) or bool(closed))
-    names = [each.name for each in asked]
     url = f"{subject.hosts.resource_manager}/projects/{subject.project}:testIamPermissions"
-    by_hand = curl(subject, url, ask=names)
+    names = [each.name for each in needed(subject, enables=True)]
+    # Both at once: what is enabled decides only whether one of the permissions counts.
+    closed, answer = await asyncio.gather(
+        attempt(not_enabled(subject, net)), attempt(net.post(url, json={"permissions": names}))
+    )
+    asked = needed(subject, enables=isinstance(closed, Unread) or bool(closed))
+    by_hand = curl(subject, url, ask=[each.name for each in asked])
     try:
-        have = held(await net.post(url, json={"permissions": names}))
+        if isinstance(answer, Unread):
+            raise answer
+        have = held(answer)
     except Unread as reason:
         evidence = f"Your permissions in project {subject.project} cannot be read: {reason}."
         return Finding(check=_PROJECT, status=Status.SKIP, evidence=evidence, by_hand=by_hand)
@@ -192,7 +200,12 @@ async def _bucket(subject: Subject, net: Net, name: str) -> Finding:
 
 
 async def _weight(subject: Subject, net: Net, missing: Sequence[Permission]) -> tuple[Status, str]:
-    """How much missing permissions weigh: a warning where this stack serves and only making it would need them."""
+    """How much missing permissions weigh.
+
+    A warning where this stack serves and only making it would need them; nothing where the caller only previews.
+    """
+    if subject.login.previews_only:
+        return Status.SKIP, _NOT_WHO_DEPLOYS
     if not all(each.once for each in missing):
         return Status.FAIL, ""
     usage = await read_usage(subject, net)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from infra.preflight.finding import Finding, Status
-from infra.preflight.google.answers import attempt
+from infra.preflight.google.answers import attempt, opens
 from infra.preflight.google.limits import SERVICE, Limit, read_limit
 from infra.preflight.google.usage import (
     Deployed,
@@ -99,7 +99,8 @@ class Room:
         """The finding about replicas; `regions` are others whose limits hold the plan."""
         need, limit, taken = self.need, self.limit, self.taken
         if isinstance(limit, Unread):
-            return self._finding(Status.SKIP, f"The limit is not known: {limit}.{self._documented()}")
+            evidence = f"The limit is not known: {limit}.{self._documented()}"
+            return self._finding(Status.SKIP, evidence, opens("roles/serviceusage.serviceUsageViewer", limit))
         takes = f"{_count(need.replicas)} take{_s(need.replicas[1])} {_span(need.least, need.most)}"
         if limit.amount is None:
             evidence = f"{limit.source} has no limit for {need.what} in {self.subject.region}; {takes}."
@@ -108,7 +109,8 @@ class Room:
         if limit.amount < need.least > self.kept:
             return self._finding(Status.FAIL, f"{facts}; {takes}.", self._more(need.least, regions))
         if isinstance(taken, Unread):
-            return self._finding(Status.SKIP, f"{facts}, but what is in use cannot be read: {taken}.")
+            evidence = f"{facts}, but what is in use cannot be read: {taken}."
+            return self._finding(Status.SKIP, evidence, opens("roles/monitoring.viewer", taken))
         facts += f", {self._in_use(taken)}"
         if need.most <= self.kept:
             return self._finding(Status.PASS, f"{facts}; it is deployed as planned: {takes}.")

@@ -8,10 +8,10 @@ from typing import Final
 from urllib.parse import quote
 
 from infra.preflight.finding import Finding, Status
-from infra.preflight.google.answers import attempt, body, curl, held
+from infra.preflight.google.answers import attempt, body, curl, held, opens
 from infra.preflight.google.permissions import ACT_AS
 from infra.preflight.net import Answer, Net, Unread
-from infra.preflight.subject import Subject
+from infra.preflight.subject import PREVIEW_ONLY, Subject
 
 __all__ = ["service_account"]
 
@@ -57,7 +57,8 @@ def _exists(email: str, answer: Answer | Unread) -> Finding:
     try:
         data = body(answer)
     except Unread as reason:
-        return finding(Status.SKIP, f"Service account {email} cannot be looked up: {reason}.")
+        evidence = f"Service account {email} cannot be looked up: {reason}."
+        return finding(Status.SKIP, evidence, opens("roles/iam.serviceAccountViewer", reason))
     if data.get("email") != email:
         return finding(Status.SKIP, f"Asked for service account {email}, IAM answers something else.")
     if data.get("disabled"):
@@ -83,9 +84,14 @@ def _act_as(subject: Subject, email: str, url: str, answer: Answer | Unread) -> 
         return finding(Status.SKIP, f"Whether you may deploy with {email} cannot be read: {reason}.")
     if ACT_AS.name in have:
         return finding(Status.PASS, f"You may deploy with {email} ({ACT_AS.name}).")
+    previews, whose = subject.login.previews_only, ""
+    if previews:
+        whose = (
+            f" You only preview ({PREVIEW_ONLY} is set): whether who runs pulumi up has it cannot be seen."
+        )
     return finding(
-        Status.FAIL,
-        f"You may not deploy with {email}: you lack {ACT_AS.name} on it.",
+        Status.SKIP if previews else Status.FAIL,
+        f"You may not deploy with {email}: you lack {ACT_AS.name} on it.{whose}",
         f"Have granted: gcloud iam service-accounts add-iam-policy-binding {email} --member=user:YOU@EXAMPLE.COM "
         f"--role={ACT_AS.role}",
     )

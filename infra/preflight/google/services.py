@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from infra.preflight.finding import Finding, Status
-from infra.preflight.google.answers import body, held, objects, text
+from infra.preflight.google.answers import body, held, objects, opens, text
 from infra.preflight.net import Net, Unread
 from infra.preflight.subject import Subject
 
@@ -44,7 +44,8 @@ async def services(subject: Subject, net: Net) -> Sequence[Finding]:
     try:
         missing = await not_enabled(subject, net)
     except Unread as reason:
-        return finding(Status.SKIP, f"Which APIs are enabled in {project} cannot be read: {reason}.")
+        evidence = f"Which APIs are enabled in {project} cannot be read: {reason}."
+        return finding(Status.SKIP, evidence, opens("roles/serviceusage.serviceUsageViewer", reason))
     wanted = len(required(subject))
     enabled = f"{wanted - len(missing)} of {wanted} APIs are enabled in {project}"
     if not missing:

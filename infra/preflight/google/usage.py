@@ -121,7 +121,7 @@ class Usage:
         monitored = self.monitored if metric or isinstance(self.monitored, Unread) else _NAMELESS
         if isinstance(self.deployed, Unread):
             if isinstance(monitored, Unread):
-                raise Unread(f"Cloud Monitoring: {monitored}; endpoints: {self.deployed}")
+                raise type(monitored)(f"Cloud Monitoring: {monitored}; endpoints: {self.deployed}")
             used = monitored.get(metric, 0)
             # Any part of it may be this stack's.
             return Taken(low=used, high=used, own_low=0, own_high=used, source="Cloud Monitoring")

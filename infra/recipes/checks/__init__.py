@@ -16,7 +16,13 @@ from infra.recipes.checks.extra_args import check_extra_args
 from infra.recipes.checks.fork_flags import check_fork_flag
 from infra.recipes.checks.hardware import check_compute_capability, check_machine, check_region
 from infra.recipes.checks.image import check_image, check_model_in_image
-from infra.recipes.checks.options import check_host_memory, check_lora, check_replicas, check_weights
+from infra.recipes.checks.options import (
+    HostMemory,
+    check_host_memory,
+    check_lora,
+    check_replicas,
+    check_weights,
+)
 from infra.recipes.checks.parallel import check_parallel
 from infra.recipes.checks.report import Report
 from infra.recipes.checks.templates import check_chat_template
@@ -33,7 +39,8 @@ class Checked:
     """What the checks looked up on their way.
 
     ``flags`` and ``vllm_version`` are None where the image's version is not known. ``chat_template`` is the value of
-    its argument, None for none; ``tool_call_parser`` likewise.
+    its argument, None for none; ``tool_call_parser`` likewise. ``host_memory`` is what the container takes of the
+    machine's.
     """
 
     card: ModelCard
@@ -43,6 +50,7 @@ class Checked:
     vllm_version: str | None
     chat_template: str | None
     tool_call_parser: str | None
+    host_memory: HostMemory
 
 
 def check(report: Report, *, folder: Path) -> Checked | None:
@@ -60,15 +68,15 @@ def check(report: Report, *, folder: Path) -> Checked | None:
     machine = check_machine(report)
     if machine is not None:
         check_region(report)
-    image = check_image(report)
-    version = (image.vllm_version if image else None) or report.stack.container.vllm_version
+    image = check_image(report, card)
+    version = image.vllm_version if image else report.stack.container.vllm_version
     flags = books.flags(version) if version else None
     check_weights(report, card)
     check_replicas(report, version)
     template = check_chat_template(report, card, version, folder)
     parser = check_tools(report, card, flags, image)
     check_lora(report, card, version)
-    check_extra_args(report, card, flags, image)
+    check_extra_args(report, card, flags, image, version)
     if report.stack.vllm.model_type:
         check_fork_flag(report, "vllm.model_type", MODEL_TYPE, report.stack.vllm.model_type, image)
     if card is None or machine is None:
@@ -81,8 +89,8 @@ def check(report: Report, *, folder: Path) -> Checked | None:
     split = check_parallel(report, card, version)
     if split is None:
         return None
-    check_host_memory(report, machine, flags, version)
-    return Checked(card, machine, split, flags, version, template, parser)
+    host_memory = check_host_memory(report, machine, flags, version)
+    return Checked(card, machine, split, flags, version, template, parser, host_memory)
 
 
 def _model(report: Report) -> ModelCard | None:

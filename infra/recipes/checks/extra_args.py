@@ -7,13 +7,15 @@ import re
 from typing import Final
 
 from infra.cards import ModelCard
-from infra.recipes.arguments import KEY_OF_FLAG, QUANTIZATION
+from infra.recipes.arguments import HF_OVERRIDES, KEY_OF_FLAG, QUANTIZATION, passed
 from infra.recipes.catalog import ContainerImage, catalog
 from infra.recipes.checks.flag_values import wanted
 from infra.recipes.checks.fork_flags import check_fork_flag
 from infra.recipes.checks.report import Report
+from infra.recipes.checks.secrets import secret_in
 from infra.recipes.errors import FlagError, show_value
 from infra.recipes.flags import FlagTable
+from infra.recipes.stackfile import weights_uri
 from infra.versions import version_key
 
 __all__ = ["check_extra_args"]
@@ -23,23 +25,29 @@ _LIKENESS: Final = 0.85  # below it a flag is one that the table does not know r
 
 
 def check_extra_args(
-    report: Report, card: ModelCard | None, flags: FlagTable | None, image: ContainerImage | None
+    report: Report,
+    card: ModelCard | None,
+    flags: FlagTable | None,
+    image: ContainerImage | None,
+    version: str | None,
 ) -> None:
     """Check every extra argument.
 
-    Refused: what is no flag, what a key of the stack file sets, twice the same, removed or not yet there in this
-    version, misspelt, a value missing, too many, or not what the flag takes. Warned of: flags that no vLLM release
-    has; flags of Google's builds that the image has not been seen with.
+    Refused: what carries a secret, in every version; what is no flag, what a key of the file sets, twice the same,
+    removed or not yet there in this version, misspelt, a value missing, too many, or not what the flag takes; a
+    quantization that needs another checkpoint. Warned of: flags that no vLLM release has; flags of Google's builds that
+    the image has not been seen with.
 
     Args:
         report: the stack file; takes the problems and warnings.
         card: the model, when it is known.
         flags: the flags of the closest known version; None when the image's version is not known.
         image: the image, when the catalogue has it.
+        version: the image's vLLM version, from the catalogue or the stack file; None when it is not known.
     """
     seen: dict[str, int] = {}
     vllm = report.stack.vllm
-    shown = (image.vllm_version if image else None) or "?"
+    shown = version or "?"
     for index, argument in enumerate(vllm.extra_args):
         key = f"vllm.extra_args[{index}]"
 
@@ -48,6 +56,10 @@ def check_extra_args(
         ) -> None:
             report.refuse(FlagError, key, arg, text, choices=choices, remedy=remedy)
 
+        secret = secret_in(vllm.extra_args, index)
+        if secret is not None:
+            report.refuse(FlagError, key, secret.shown, secret.problem, remedy=secret.remedy)
+            continue
         name, equals, value = argument.partition("=")
         if not _FLAG.fullmatch(name):
             text, remedy = _not_a_flag(argument)
@@ -86,6 +98,8 @@ def check_extra_args(
                 f"the checkpoint is quantized as {method}; vLLM refuses another method.",
                 f'- "{flag}={method}"',
             )
+        elif flag == QUANTIZATION and (wrong := _needs_quantized(report, card, flags, value, shown)):
+            refuse(*wrong)
         elif takes is True or equals:
             _check_value(report, key, flag, argument, flags, shown)
 
@@ -97,6 +111,85 @@ def _other_method(card: ModelCard | None, value: str) -> str | None:
     """
     own = card.weights.quantization if card is not None else None
     return own if own is not None and value not in (own, f"{own}_marlin") else None
+
+
+# Methods that only load what is quantized already. vLLM's get_quant_config (model_loader/weight_utils.py, read in 0.6.2
+# to 0.33.0) wants their settings from config.json or a file beside it ("Cannot find the config file for awq"), or their
+# class cannot be made without (aqlm, compressed-tensors, fbgemm_fp8, quark, torchao); gguf loads a GGUF file.
+_LOADS_ONLY: Final = frozenset(
+    {
+        *(
+            "aqlm",
+            "auto-round",
+            "auto_awq",
+            "auto_gptq",
+            "awq",
+            "awq_marlin",
+            "bitblas",
+            "compressed-tensors",
+        ),
+        *(
+            "cpu_awq",
+            "cpu_gptq",
+            "deepspeedfp",
+            "fbgemm_fp8",
+            "gguf",
+            "gpt_oss_mxfp4",
+            "gptq",
+            "gptq_bitblas",
+        ),
+        *(
+            "gptq_marlin",
+            "gptq_marlin_24",
+            "hqq",
+            "inc",
+            "marlin",
+            "modelopt",
+            "modelopt_fp4",
+            "modelopt_mixed",
+        ),
+        *("modelopt_mxfp8", "moe_wna16", "mxfp4", "nvfp4", "petit_nvfp4", "qqq", "quark", "torchao"),
+    }
+)
+# ExpertsInt8Config.get_quant_method, and the shorthands of vllm/config/quantization.py that have no `linear`.
+_EXPERTS_ONLY: Final = frozenset({"experts_int8", "int8_per_channel_weight_only", "nvfp4_per_token"})
+# From this version on it quantizes while it loads: _ONLINE_SHORTHANDS of vllm/config/quantization.py.
+_IN_FLIGHT_SINCE: Final = {"mxfp4": (0, 28)}
+
+
+def _needs_quantized(
+    report: Report, card: ModelCard | None, flags: FlagTable, value: str, version: str
+) -> tuple[str, str] | None:
+    """Why ``--quantization`` is refused for a checkpoint that is not quantized; None when it is not.
+
+    Weights in a bucket may be quantized where the model's repository is not: that is a warning. ``--hf-overrides`` may
+    hold what the files do not.
+    """
+    if card is None or card.weights.quantization is not None:
+        return None
+    if value in _EXPERTS_ONLY and value in flags.quantization and card.architecture.experts is None:
+        return f"{value} quantizes experts only, and {card.id} has none.", f'- "{QUANTIZATION}=fp8"'
+    if value not in _LOADS_ONLY:
+        return None
+    if value not in flags.quantization:
+        return None  # refused as a value that the version does not know
+    since = _IN_FLIGHT_SINCE.get(value)
+    if since is not None and version_key(version) >= since:
+        return None
+    if HF_OVERRIDES in passed(report.stack.vllm):
+        return None
+    if weights_uri(report.stack.weights) is not None:
+        report.warn(
+            f"vllm.extra_args: {QUANTIZATION}={value} is right only if {report.stack.weights} has weights that are"
+            f" quantized so; those of {card.id} are not."
+        )
+        return None
+    return (
+        f"{value} loads weights that are quantized already, and those of {card.id} are not; vLLM {version} does not"
+        " start, or quantizes nothing.",
+        f'delete the argument, name a model that is quantized so, or - "{QUANTIZATION}=fp8" (quantized while it is'
+        " loaded)",
+    )
 
 
 def _check_value(report: Report, key: str, flag: str, argument: str, flags: FlagTable, version: str) -> None:

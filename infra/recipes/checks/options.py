@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 from infra.cards import ModelCard
@@ -16,6 +17,7 @@ from infra.recipes.stackfile import is_gcs_uri
 from infra.versions import version_key
 
 __all__ = [
+    "HostMemory",
     "check_host_memory",
     "check_lora",
     "check_replicas",
@@ -25,7 +27,9 @@ __all__ = [
 _MAX_REPLICAS: Final = 200  # docs quotas#serving: replicas of a project and region
 _REPOSITORY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _OLD_GAUGE: Final = "vllm_gpu_cache_usage_perc"
-_SWAP_SHARE: Final = 0.7  # vllm CacheConfig.verify_with_parallel_config: more of the host memory is refused
+# vllm CacheConfig.verify_with_parallel_config of 0.6.2: more of the host memory is refused; more than 0.4 is warned of.
+_SWAP_SHARE: Final = 0.7
+_SWAP_SHARE_QUIET: Final = 0.4
 
 
 def check_weights(report: Report, card: ModelCard | None) -> None:
@@ -113,28 +117,61 @@ def check_lora(report: Report, card: ModelCard | None, version: str | None) -> N
         report.refuse(ValueProblem, "vllm.max_loras", vllm.max_loras, text, remedy=remedy)
 
 
+@dataclass(frozen=True, slots=True)
+class HostMemory:
+    """What the container takes of the machine's memory.
+
+    ``swap_space`` is in GiB a GPU, ``shared_memory_size_mb`` in MiB. ``notes`` say where they are smaller than the
+    defaults because the machine has too little.
+    """
+
+    swap_space: int
+    shared_memory_size_mb: int
+    notes: tuple[str, ...] = ()
+
+
 def check_host_memory(
     report: Report, machine: MachineType, flags: FlagTable | None, version: str | None
-) -> None:
-    """Check shared memory and swap space against the machine's memory; every GPU's worker has its own swap space."""
+) -> HostMemory:
+    """Check shared memory and swap space against the machine's memory; every GPU's worker has its own swap space.
+
+    A value that the stack file has is refused where the machine is too small for it; a default becomes one that it
+    allows: half of the memory to share, and as much swap space as vLLM takes without a warning.
+    """
     vllm, gpus = report.stack.vllm, report.stack.hardware.accelerator_count
     memory_mib, shared = int(machine.memory_gib * 1024), report.stack.container.shared_memory_size_mb
+    swap, smaller = vllm.swap_space, []
+    if shared > memory_mib and not report.stack.wrote("container", "shared_memory_size_mb"):
+        smaller.append(f"container.shared_memory_size_mb: {memory_mib // 2} (not {shared})")
+        shared = memory_mib // 2
     if shared > memory_mib:
         text = f"{machine.machine_type} has {memory_mib} MiB of memory in all."
         key, remedy = "container.shared_memory_size_mb", f"shared_memory_size_mb: {memory_mib // 2} or less"
         report.refuse(ValueProblem, key, shared, text, remedy=remedy)
     has_swap = flags is None or SWAP_SPACE in flags
     if not has_swap:
-        if "swap_space" in vllm.model_fields_set and vllm.swap_space:
+        if report.stack.wrote("vllm", "swap_space") and vllm.swap_space:
             text = f"vLLM {version} has no swap space any more."
             report.refuse(ValueProblem, "vllm.swap_space", vllm.swap_space, text, remedy="delete the line")
-    elif vllm.swap_space * gpus > _SWAP_SHARE * machine.memory_gib:
+    elif swap * gpus > _SWAP_SHARE * machine.memory_gib and not report.stack.wrote("vllm", "swap_space"):
+        swap = int(_SWAP_SHARE_QUIET * machine.memory_gib / gpus)
+        smaller.append(f"vllm.swap_space: {swap} (not {vllm.swap_space})")
+    elif swap * gpus > _SWAP_SHARE * machine.memory_gib:
         text = (
             f"{vllm.swap_space} GiB a GPU, {vllm.swap_space * gpus} GiB in all, is more than 70 % of the"
             f" {machine.memory_gib:g} GiB of {machine.machine_type}; vLLM refuses to start."
         )
         remedy = f"swap_space: {int(_SWAP_SHARE * machine.memory_gib / gpus)} or less"
         report.refuse(ValueProblem, "vllm.swap_space", vllm.swap_space, text, remedy=remedy)
+    notes = (
+        (
+            f"defaults that follow from the {machine.memory_gib:g} GiB of memory of {machine.machine_type}:"
+            f" {', '.join(smaller)}.",
+        )
+        if smaller
+        else ()
+    )
+    return HostMemory(swap, shared, notes)
 
 
 def _check_adapters(report: Report, card: ModelCard | None) -> None:

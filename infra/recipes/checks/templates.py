@@ -45,6 +45,11 @@ def check_chat_template(
             _refuse_silence(report, card, names)
         return None
     if template == NO_CHAT:
+        if card is not None and card.chat_template:
+            report.warn(
+                f"{_KEY}: {card.id} has a chat template of its own, which vLLM then uses: {NO_CHAT} does not turn chat"
+                " off. Delete the line."
+            )
         return None
     if template in names:
         return shipped(template)

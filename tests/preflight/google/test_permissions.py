@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -111,6 +112,22 @@ def test_what_every_change_needs_stays_a_failure(ready: Place) -> None:
     assert ready.ask(permissions, of)["permissions"].status is Status.FAIL
 
 
+def test_rights_of_an_account_that_only_previews_say_nothing(ready: Place) -> None:
+    ready.bucket("mine")
+    viewer = ready.account("roles/viewer")
+    found = ready.ask(permissions, ready.subject(login=viewer, bucket="mine"))
+    assert {finding.status for finding in found.values()} == {Status.FAIL}
+    found = ready.ask(permissions, ready.subject(login=replace(viewer, previews_only=True), bucket="mine"))
+    assert {finding.status for finding in found.values()} == {Status.SKIP}
+    assert set(found) == {"permissions", "bucket-permissions"}
+    assert found["permissions"].evidence.startswith("You lack ")
+    assert found["permissions"].evidence.endswith(
+        "You only preview (VERTEX_VLLM_PREVIEW_ONLY is set): whether who runs pulumi up has them cannot be seen."
+    )
+    owner = ready.subject(login=Login(previews_only=True))
+    assert ready.ask(permissions, owner)["permissions"].status is Status.PASS
+
+
 def test_by_hand_on_google(place: Place) -> None:
     assert curl(subject(), "https://iam.googleapis.com/v1/x:testIamPermissions", ask=["a.b.c"]) == (
         'curl -s -H "Authorization: Bearer $(gcloud auth print-access-token)" -H "Content-Type: application/json" '
@@ -127,6 +144,12 @@ def test_enabling_is_asked_for_only_where_something_is_not_enabled(ready: Place)
     ready.disable("compute.googleapis.com")
     found = ready.ask(permissions, of)["permissions"]
     assert "serviceusage.services.enable (to enable the APIs that are not)" in found.evidence
+
+
+def test_they_are_read_also_where_the_apis_are_not(ready: Place) -> None:
+    ready.admin.fault("services:batchGet", status={"code": "UNAVAILABLE"})
+    assert ready.ask(permissions)["permissions"].status is Status.PASS
+    assert ready.admin.unmet_faults() == []
 
 
 def test_an_existing_account_and_bucket_need_less_in_the_project(ready: Place) -> None:

@@ -312,6 +312,7 @@ def test_no_limit_is_no_pass(ready: Place) -> None:
     evidence = found["quota-gpu"].evidence
     assert "Service Usage cannot be read: 403 Permission 'serviceusage.quotas.get' denied" in evidence
     assert "Cloud Quotas cannot be read: 403 Permission 'cloudquotas.quotas.get' denied" in evidence
+    assert found["quota-gpu"].remedy == "Have roles/serviceusage.serviceUsageViewer granted."
     assert evidence.endswith(
         "Google documents 28 NVIDIA_L4 as the default in us-central1; projects often have less."
     )
@@ -342,6 +343,7 @@ def test_use_that_nobody_tells_is_no_pass_but_a_limit_alone_can_be_a_no(ready: P
         "28 NVIDIA_L4 are allowed in us-central1 (Service Usage), but what is in use cannot be read: Cloud Monitoring: "
         "403 Permission monitoring.timeSeries.list denied (or the resource may not exist); endpoints: 403 Permission"
     )
+    assert found["quota-gpu"].remedy == "Have roles/monitoring.viewer granted."
     ready.admin.quota(GPU, REGION, 0)
     assert ready.ask(quota, of)["quota-gpu"].status is Status.FAIL
 

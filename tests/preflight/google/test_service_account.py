@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from infra.preflight.finding import Status
 from infra.preflight.google.service_account import service_account
 
@@ -66,6 +68,10 @@ def test_the_caller_may_not_act_as_it(place: Place) -> None:
         f"Have granted: gcloud iam service-accounts add-iam-policy-binding {EMAIL} --member=user:YOU@EXAMPLE.COM "
         "--role=roles/iam.serviceAccountUser"
     )
+    reader = replace(of, login=replace(login, previews_only=True))
+    skipped = place.ask(service_account, reader)["service-account-act-as"]
+    assert skipped.status is Status.SKIP
+    assert "whether who runs pulumi up has it cannot be seen" in skipped.evidence
     place.grant(PATH, "stranger@local-project.iam.gserviceaccount.com", "roles/iam.serviceAccountUser")
     assert place.ask(service_account, of)["service-account-act-as"].status is Status.PASS
 
@@ -75,6 +81,7 @@ def test_one_that_may_not_be_read_is_no_pass_and_no_no(place: Place) -> None:
     found = place.ask(service_account, place.subject(service_account=EMAIL, login=place.account()))
     assert found["service-account"].status is Status.SKIP
     assert "403 Permission 'iam.serviceAccounts.get' denied" in found["service-account"].evidence
+    assert found["service-account"].remedy == "Have roles/iam.serviceAccountViewer granted."
     assert found["service-account-act-as"].status is Status.FAIL, "that is conclusive"
 
 

@@ -61,6 +61,7 @@ def test_no_answer_is_no_pass(ready: Place) -> None:
     found = ready.ask(services, ready.subject(login=ready.account()))["services"]
     assert found.status is Status.SKIP
     assert "403 Permission 'serviceusage.services.get' denied" in found.evidence
+    assert found.remedy == "Have roles/serviceusage.serviceUsageViewer granted."
     ready.admin.fault("/services:batchGet", status={"code": "INTERNAL"})
     assert ready.ask(services)["services"].status is Status.SKIP
     found = ready.ask(services, ready.subject(project="no-such-project"))["services"]
