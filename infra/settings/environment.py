@@ -21,7 +21,15 @@ from components.artifacts import OnDestroy
 from components.identity import Grants
 from infra.preflight.subject import Hosts, Login, Subject, hosts, hub, login
 from infra.recipes import EndpointOptions, ServingPlan, StackFile, load_stack_file, plan
-from infra.recipes.errors import ABSENT, OverBudget, SettingsError, StackError, nearest, raise_problems
+from infra.recipes.errors import (
+    ABSENT,
+    DoesNotFit,
+    OverBudget,
+    SettingsError,
+    StackError,
+    nearest,
+    raise_problems,
+)
 from infra.settings.values import Preflight, RawSettings, Values
 
 T = TypeVar("T")
@@ -99,17 +107,19 @@ def read(root: Path) -> Settings:
     return parse(raw, root)
 
 
-def parse(raw: RawSettings, root: Path) -> Settings:
+def parse(raw: RawSettings, root: Path, *, refusals: list[StackError] | None = None) -> Settings:
     """Check everything that a stack's configuration says.
 
     Args:
         raw: Configuration and environment.
         root: Folder that `stackFile` is relative to and must stay in.
+        refusals: Takes a `DoesNotFit` or an `OverBudget` where nothing else is wrong: such a stack has a plan all the
+            same. By default they are raised.
 
     Raises:
         StackError: Every problem found, in one text.
     """
-    return _Parser(raw, root).settings()
+    return _Parser(raw, root, refusals).settings()
 
 
 def subject(settings: Settings) -> Subject:
@@ -134,8 +144,9 @@ def subject(settings: Settings) -> Subject:
 class _Parser(Values):
     """Collects every problem of one environment, so that one run shows them all."""
 
-    def __init__(self, raw: RawSettings, root: Path) -> None:
+    def __init__(self, raw: RawSettings, root: Path, refusals: list[StackError] | None) -> None:
         super().__init__(raw)
+        self.refusals = refusals
         self.root = root.resolve()
         self.problems: list[StackError] = []
 
@@ -162,12 +173,15 @@ class _Parser(Values):
             path, stack_file = loaded
             if dedicated is not None:
                 stack_file = stack_file.model_copy(update={"endpoint": EndpointOptions(dedicated=dedicated)})
-            serving = self.attempt(lambda: plan(stack_file, region=region, source=str(self.root / path)))
+            serving = self.attempt(lambda: self.plan(stack_file, region, path))
             if serving:
                 self.attempt(lambda: self.require_token(serving, path))
                 price = self.attempt(lambda: self.price(serving, path, budget))
                 self.warnings.extend(serving.warnings)
-        raise_problems(self.problems, file=self.file, kind=SettingsError)
+        if self.refusals is not None and all(map(_refuses, self.problems)):
+            self.refusals.extend(self.problems)
+        else:
+            raise_problems(self.problems, file=self.file, kind=SettingsError)
         # Whatever is None here has put its problem on the list above.
         if project is None or region is None or stack_file is None or serving is None:
             raise SettingsError("cannot be read.", file=self.file)
@@ -243,6 +257,17 @@ class _Parser(Values):
             raise self.error(key, value, "there is no such file", remedy, near)
         return path.relative_to(self.root), load_stack_file(path)
 
+    def plan(self, stack_file: StackFile, region: str, path: Path) -> ServingPlan:
+        """The plan; of a model that does not fit too, where refusals are only taken down."""
+        source = str(self.root / path)
+        try:
+            return plan(stack_file, region=region, source=source)
+        except StackError as error:
+            if self.refusals is None or not all(map(_refuses, error.problems)):
+                raise
+            self.problems.extend(error.problems)
+            return plan(stack_file.model_copy(update={"fit": "warn"}), region=region, source=source)
+
     def require_token(self, serving: ServingPlan, path: Path) -> None:
         if serving.needs_token and self.own("hfToken") is None:
             raise self.error(
@@ -276,6 +301,11 @@ class _Parser(Values):
                 remedy=f"pulumi config set {key} {_cents(total)}{fewer}, or choose a smaller machine",
             )
         return total
+
+
+def _refuses(problem: StackError) -> bool:
+    """Whether a problem leaves a plan to look at."""
+    return isinstance(problem, DoesNotFit | OverBudget)
 
 
 def _cents(usd: float) -> str:
