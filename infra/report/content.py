@@ -44,6 +44,9 @@ _GENERIC: Final = "preview failed"
 _BUDGET: Final = "budget"
 """The policy that holds the cost against a limit."""
 
+_OVER: Final = re.compile(r" cost [\d.]+ US dollars an hour, and at most ")
+"""What that policy says of a cost over the limit; it also refuses an unknown price, and options that it has not."""
+
 
 class Failure(Enum):
     """The kinds of failure, the first one decides the exit status; each has one of its own."""
@@ -382,7 +385,9 @@ def _reasons(
             )
         )
     for policy, text in _violation_texts(mandatory):
-        found.append(Reason(Failure.BUDGET if policy == _BUDGET else Failure.POLICY, text))
+        found.append(
+            Reason(Failure.BUDGET if policy == _BUDGET and _OVER.search(text) else Failure.POLICY, text)
+        )
     if Failure.PREFLIGHT not in told:
         found += (
             Reason(Failure.PREFLIGHT, _finding_text(each)) for each in findings if each.status is Status.FAIL
