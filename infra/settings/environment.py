@@ -7,7 +7,6 @@ check an environment without an engine; `read` feeds it from a running program.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from components.artifacts import OnDestroy
 from components.identity import Grants
 from infra.preflight.subject import Hosts, Login, Subject, hosts, hub, login
 from infra.recipes import EndpointOptions, ServingPlan, StackFile, load_stack_file, plan
+from infra.recipes.costs import over_budget, to_cents
 from infra.recipes.errors import (
     ABSENT,
     DoesNotFit,
@@ -289,16 +289,16 @@ class _Parser(Values):
                 )
             return None
         total = price.usd_per_hour * replicas
-        if budget is not None and total > budget:
+        if budget is not None and over_budget(total, budget):
             affordable = int(budget // price.usd_per_hour)
             fewer = f", or max_replica_count: {affordable} in {path}" if 0 < affordable < replicas else ""
-            times = f" a replica, {_cents(total)} for {replicas} replicas" if replicas > 1 else ""
+            times = f" a replica, {to_cents(total)} for {replicas} replicas" if replicas > 1 else ""
             raise OverBudget(
-                f"{what} costs {_cents(price.usd_per_hour)} US dollars an hour{times}, which is over the budget.",
+                f"{what} costs {to_cents(price.usd_per_hour)} US dollars an hour{times}, which is over the budget.",
                 file=self.file,
                 key=key,
                 value=budget,
-                remedy=f"pulumi config set {key} {_cents(total)}{fewer}, or choose a smaller machine",
+                remedy=f"pulumi config set {key} {to_cents(total)}{fewer}, or choose a smaller machine",
             )
         return total
 
@@ -306,8 +306,3 @@ class _Parser(Values):
 def _refuses(problem: StackError) -> bool:
     """Whether a problem leaves a plan to look at."""
     return isinstance(problem, DoesNotFit | OverBudget)
-
-
-def _cents(usd: float) -> str:
-    """Rounded up to whole cents, so that a budget set to the text is enough."""
-    return f"{math.ceil(round(usd * 100, 6)) / 100:.2f}"

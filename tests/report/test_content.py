@@ -167,7 +167,7 @@ def test_over_the_budget_also_where_the_program_was_not_asked(made: Made, step: 
     report = build(made(step("update", {}, {"maxReplicaCount": 2}), config=config))
     assert report.failure is Failure.BUDGET
     assert report.reasons[0].text == (
-        "vertex-vllm:maxUsdPerHour = 2: all replicas cost 2.30 US dollars an hour."
+        "vertex-vllm:maxUsdPerHour = 2.00: all replicas cost 2.30 US dollars an hour."
     )
     assert build(made(step("update", {}, {}), config=config)).failure is None
     assert (
