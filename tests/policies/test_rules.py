@@ -410,8 +410,8 @@ VIOLATING: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
         deployment("a4x-highgpu-4g", "NVIDIA_GB200", 4),
         {},
         "no price is known of a4x-highgpu-4g in us-central1, so the budget of 120.00 US dollars an hour cannot be "
-        "held; choose a machine whose price is known (vertex-vllm explain names them), or set option unknownPrice of this "
-        "policy to allow",
+        "held; choose a machine whose price is known (vertex-vllm explain names them), or set option unknownPrice of "
+        "this policy to allow",
     ),
     (
         "replica-ceiling",
