@@ -247,8 +247,8 @@ BAD: list[tuple[dict[str, str | None], dict[str, str], str]] = [
     (
         {"vertex-vllm:maxUsdPerHour": "1"},
         {},
-        "vertex-vllm:maxUsdPerHour = 1.0: g2-standard-12 in us-central1 costs 1.16 US dollars an hour, which is over "
-        "the budget.\n    fix: pulumi config set vertex-vllm:maxUsdPerHour 1.16, or choose a smaller machine",
+        "vertex-vllm:maxUsdPerHour = 1.0: g2-standard-12 in us-central1 costs 1.15 US dollars an hour, which is over "
+        "the budget.\n    fix: pulumi config set vertex-vllm:maxUsdPerHour 1.15, or choose a smaller machine",
     ),
     (
         {"vertex-vllm:bucket": "gs://my-bucket/models"},
@@ -460,18 +460,18 @@ def test_budget_counts_every_replica(root: Path) -> None:
     with pytest.raises(StackError) as caught:
         read(root, {"vertex-vllm:maxUsdPerHour": "2.5"})
     assert str(caught.value) == (
-        "Pulumi.dev.yaml: vertex-vllm:maxUsdPerHour = 2.5: g2-standard-12 in us-central1 costs 1.16 US dollars an hour "
-        "a replica, 3.46 for 3 replicas, which is over the budget.\n"
-        f"    fix: pulumi config set vertex-vllm:maxUsdPerHour 3.46, or max_replica_count: 2 in {LLAMA}, "
+        "Pulumi.dev.yaml: vertex-vllm:maxUsdPerHour = 2.5: g2-standard-12 in us-central1 costs 1.15 US dollars an hour "
+        "a replica, 3.45 for 3 replicas, which is over the budget.\n"
+        f"    fix: pulumi config set vertex-vllm:maxUsdPerHour 3.45, or max_replica_count: 2 in {LLAMA}, "
         "or choose a smaller machine"
     )
-    assert read(root, {"vertex-vllm:maxUsdPerHour": "3.46"}).usd_per_hour == pytest.approx(3 * 1.15069)
+    assert read(root, {"vertex-vllm:maxUsdPerHour": "3.45"}).usd_per_hour == pytest.approx(3 * 1.15069)
 
 
 def test_budget_holds_the_management_fee_of_spot(root: Path) -> None:
     """4 x 0.562408 of Compute Engine's spot price alone would be 2.25; with the fee it is 2.85."""
     stack_file(root, hardware={"spot": True}, replicas={"max_replica_count": 4})
-    with pytest.raises(StackError, match=r"spot g2-standard-12 .* 0\.72 US dollars .* 2\.85 for 4 replicas"):
+    with pytest.raises(StackError, match=r"spot g2-standard-12 .* 0\.71 US dollars .* 2\.85 for 4 replicas"):
         read(root, {"vertex-vllm:maxUsdPerHour": "2.5"})
     assert read(root, {"vertex-vllm:maxUsdPerHour": "2.85"}).usd_per_hour == pytest.approx(
         4 * 0.71247, abs=1e-4

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
-from typing import Final
+from typing import Final, NoReturn
 
 # infra.cli.common.Exit, which cannot be imported before Ctrl-C is caught.
+_BAD_INPUT: Final = 2
 _CRASHED: Final = 70
 _INTERRUPTED: Final = 130
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def run() -> None:
@@ -22,9 +27,20 @@ def run() -> None:
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         sys.exit(_INTERRUPTED)
+    except OSError as error:
+        if error.filename is not None or error.errno not in _FULL:
+            _crash()
+        # As for --output. What is left of the text would be written once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        print(f"standard output: cannot be written: {error.strerror}.", file=sys.stderr)
+        sys.exit(_BAD_INPUT)
     except Exception:
-        sys.excepthook(*sys.exc_info())
-        sys.exit(_CRASHED)
+        _crash()
+
+
+def _crash() -> NoReturn:
+    sys.excepthook(*sys.exc_info())
+    sys.exit(_CRASHED)
 
 
 if __name__ == "__main__":

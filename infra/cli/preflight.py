@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from infra.cli.common import Exit, console, print_json
+from infra.cli.common import Exit, console, fail, print_json
 from infra.cli.completion import stack_names
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def preflight(
 ) -> None:
     """Check what a deployment needs: quota, permissions, weights, image, bucket, time-outs, price.
 
+    A stack that a preview refuses for the GPUs' memory or the budget is checked all the same; the refusal is a FAIL.
+
     Every preview does the same (vertex-vllm:preflight: warn, enforce or off). It takes at most 5 seconds and creates
     nothing. An answer that cannot be had is a SKIP with its reason, never a pass.
 
@@ -51,7 +54,7 @@ def preflight(
       vertex-vllm preflight --stack dev --json | jq .counts
 
     \b
-    Exit status:
+    Exit status; where several things fail, the first of 1, 7, 5:
       0  every check passed, warned or was skipped
       1  the model does not fit into the GPUs' memory
       2  wrong usage, or settings or a stack file that a preview refuses
@@ -64,29 +67,47 @@ def preflight(
     from infra.settings.file import read_file
 
     stack = stack.rpartition("/")[2]  # as Pulumi Cloud names it: ORGANISATION/PROJECT/STACK
+    refusals: list[StackError] = []
     try:
         raw, token_known = read_file(ROOT, stack)
-        checked = settings.parse(raw, ROOT)
+        checked = settings.parse(raw, ROOT, refusals=refusals)
     except StackError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(_status(error)) from None
+        fail(error)
     subject = settings.subject(checked)
     report = run(subject) if token_known else _without_token(subject)
+    report = _with_refusals(report, refusals)
     if as_json:
         print_json({"stack": stack, "mode": checked.preflight, **report.as_dict()})
     else:
         _show(console(), report)
-    raise typer.Exit(Exit.PREFLIGHT_FAILED if report.failed else Exit.FINE)
+    raise typer.Exit(_status(report, refusals))
 
 
-def _status(error: StackError) -> Exit:
-    """What a refusal before any check ends with: the status of its kind, that of bad input where there are several."""
-    from infra.recipes.errors import DoesNotFit, OverBudget
+def _status(report: Report, refusals: Sequence[StackError]) -> Exit:
+    """The status of the first of what failed, in the order of docs/exit-codes.md."""
+    from infra.recipes.errors import DoesNotFit
 
-    for kind, status in ((DoesNotFit, Exit.DOES_NOT_FIT), (OverBudget, Exit.OVER_BUDGET)):
-        if all(isinstance(problem, kind) for problem in error.problems):
-            return status
-    return Exit.BAD_INPUT
+    if refusals:
+        unfit = any(isinstance(refusal, DoesNotFit) for refusal in refusals)
+        return Exit.DOES_NOT_FIT if unfit else Exit.OVER_BUDGET
+    return Exit.PREFLIGHT_FAILED if report.failed else Exit.FINE
+
+
+def _with_refusals(report: Report, refusals: Sequence[StackError]) -> Report:
+    """The report in which a check says what a preview refuses the stack for."""
+    from infra.preflight.finding import Finding, Status
+    from infra.preflight.run import Report
+    from infra.recipes.errors import DoesNotFit
+
+    said: dict[str, Finding] = {}
+    for refusal in refusals:
+        check = "fit" if isinstance(refusal, DoesNotFit) else "budget"
+        by_hand = next((each.by_hand for each in report.findings if each.check == check), "")
+        said[check] = Finding(
+            check=check, status=Status.FAIL, evidence=refusal.said, remedy=refusal.remedy, by_hand=by_hand
+        )
+    findings = [said.pop(each.check, each) for each in report.findings]
+    return Report((*findings, *said.values()), report.took_s)
 
 
 def _without_token(subject: Subject) -> Report:

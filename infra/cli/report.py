@@ -162,11 +162,15 @@ def _memory(file: Path, preview: Preview) -> tuple[ServingPlan | None, Memory | 
     from infra.report.content import Memory
     from infra.report.gpus import models
 
+    if not file.is_file():
+        fail(f"--stack-file {file}: there is no such file.")
     name = show_file(file)
     try:
         refuses = load_stack_file(file).fit == "refuse"
         plan, refusal = plan_of(file, region=preview.config.get("gcp:region") or None)
     except StackError as error:
+        if not preview.failed:
+            fail(error)
         # Where the preview failed for the same reason, its error is the report's.
         return None, Memory(name, None, False, False, "has no prediction", str(error))
     fit = plan.fit

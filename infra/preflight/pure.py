@@ -14,6 +14,7 @@ from infra.fit import Fit, Outcome
 from infra.preflight.finding import Finding, Status
 from infra.preflight.net import Net
 from infra.preflight.subject import Subject
+from infra.recipes.costs import over_budget, to_cents
 from infra.recipes.regions import Elsewhere, elsewhere
 from infra.recipes.templates import NO_CHAT
 
@@ -201,18 +202,18 @@ async def budget(subject: Subject, net: Net) -> Sequence[Finding]:
         evidence = f"No price is known for {spot}{plan.hardware.machine_type} in {plan.region}."
         return [_finding("budget", Status.SKIP, evidence, "", by_hand)]
     total = plan.price.usd_per_hour * count
-    what = f"{total:.2f} USD an hour for {count} replica{'s' if count != 1 else ''} at most"
+    what = f"{to_cents(total)} USD an hour for {count} replica{'s' if count != 1 else ''} at most"
     if limit is None:
         return [
             _finding(
                 "budget", Status.SKIP, f"{what}; no budget is set.", f"pulumi config set {key} USD", by_hand
             )
         ]
-    if total > limit:
-        evidence = f"{what}, over the budget of {limit:.2f}."
-        enough = math.ceil(round(total * 100, 6)) / 100
-        return [_finding("budget", Status.FAIL, evidence, f"pulumi config set {key} {enough:.2f}", by_hand)]
-    return [_pass("budget", f"{what}, of a budget of {limit:.2f}.", by_hand)]
+    if over_budget(total, limit):
+        evidence = f"{what}, over the budget of {to_cents(limit)}."
+        remedy = f"pulumi config set {key} {to_cents(total)}"
+        return [_finding("budget", Status.FAIL, evidence, remedy, by_hand)]
+    return [_pass("budget", f"{what}, of a budget of {to_cents(limit)}.", by_hand)]
 
 
 def _pass(check: str, evidence: str, by_hand: str = "") -> Finding:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, Final
 
 from infra.recipes.catalog import catalog
@@ -25,6 +26,8 @@ __all__ = [
     "costs_of",
     "costs_of_machines",
     "monthly",
+    "over_budget",
+    "to_cents",
 ]
 
 HOURS_PER_MONTH: Final = 730
@@ -37,6 +40,21 @@ UNKNOWN: Final = "unknown"
 def monthly(usd_per_hour: float | None) -> float | None:
     """US dollars of a month of 730 hours; None where the hour's price is not known."""
     return None if usd_per_hour is None else usd_per_hour * HOURS_PER_MONTH
+
+
+_DIGITS: Final = Context(prec=400)
+"""Enough for every float: the largest has 309 digits."""
+
+
+def to_cents(usd: float) -> Decimal:
+    """US dollars as every text about a budget has them: two decimals, half up."""
+    # repr is the number as people write it; six decimals take off what sums of binary numbers leave behind.
+    return Decimal(repr(round(usd, 6))).quantize(Decimal("0.01"), ROUND_HALF_UP, _DIGITS)
+
+
+def over_budget(usd: float, budget: float) -> bool:
+    """Whether a cost is over a budget, by more than the rounding of its text: a budget set to the text is enough."""
+    return usd > budget and to_cents(usd) > Decimal(repr(budget))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -170,17 +170,22 @@ class StackError(Exception):
         self.problems: tuple[StackError, ...] = tuple(problems) or (self,)
         super().__init__(problem)
 
-    def __str__(self) -> str:
-        if len(self.problems) > 1:
-            head = f"{len(self.problems)} problems in {self.file or 'the stack file'}:"
-            return "\n".join([head, *(str(p) for p in self.problems)])
+    @property
+    def said(self) -> str:
+        """What is wrong with which value where, without choices and remedy: the text's first line."""
         place = self.file
         if self.line is not None:
             place += f":{self.line}" if place else f"line {self.line}"
         subject = self.key
         if not isinstance(self.value, _Absent):
             subject += f" = {show_value(self.value)}" if subject else show_value(self.value)
-        lines = [": ".join(part for part in (place, subject, self.problem) if part)]
+        return ": ".join(part for part in (place, subject, self.problem) if part)
+
+    def __str__(self) -> str:
+        if len(self.problems) > 1:
+            head = f"{len(self.problems)} problems in {self.file or 'the stack file'}:"
+            return "\n".join([head, *(str(p) for p in self.problems)])
+        lines = [self.said]
         if self.choices:
             shown = ", ".join(self.choices[:_SHOWN_CHOICES])
             more = len(self.choices) - _SHOWN_CHOICES

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, Final, Literal
 
 from infra.preflight.finding import Finding, Status
-from infra.recipes.costs import HOURS_PER_MONTH, Change, Costs
+from infra.recipes.costs import HOURS_PER_MONTH, Change, Costs, over_budget, to_cents
 from infra.report import gpus
 from infra.report.gpus import Deployed, DeploymentChange, EndpointChange, Kind, ModelChange
 from infra.report.preview import (
@@ -43,6 +43,9 @@ _GENERIC: Final = "preview failed"
 
 _BUDGET: Final = "budget"
 """The policy that holds the cost against a limit."""
+
+_OVER: Final = re.compile(r" cost [\d.]+ US dollars an hour, and at most ")
+"""What that policy says of a cost over the limit; it also refuses an unknown price, and options that it has not."""
 
 
 class Failure(Enum):
@@ -374,15 +377,17 @@ def _reasons(
     if memory is not None and memory.starts is False and memory.refuses and Failure.FIT not in told:
         found.append(Reason(Failure.FIT, f"{memory.file} {memory.verdict}: {memory.why}"))
     most = cost.at_most.after
-    if cost.budget is not None and most is not None and most > cost.budget and Failure.BUDGET not in told:
-        found.append(
-            Reason(
-                Failure.BUDGET,
-                f"vertex-vllm:maxUsdPerHour = {cost.budget:g}: all replicas cost {most:,.2f} US dollars an hour.",
-            )
+    budget = None if Failure.BUDGET in told else cost.budget
+    if budget is not None and most is not None and over_budget(most, budget):
+        text = (
+            f"vertex-vllm:maxUsdPerHour = {to_cents(budget)}: "
+            f"all replicas cost {to_cents(most)} US dollars an hour."
         )
+        found.append(Reason(Failure.BUDGET, text))
     for policy, text in _violation_texts(mandatory):
-        found.append(Reason(Failure.BUDGET if policy == _BUDGET else Failure.POLICY, text))
+        found.append(
+            Reason(Failure.BUDGET if policy == _BUDGET and _OVER.search(text) else Failure.POLICY, text)
+        )
     if Failure.PREFLIGHT not in told:
         found += (
             Reason(Failure.PREFLIGHT, _finding_text(each)) for each in findings if each.status is Status.FAIL

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from infra.preflight.finding import Finding, Status
-from infra.recipes.costs import UNKNOWN, Change, Costs, monthly
+from infra.recipes.costs import UNKNOWN, Change, Costs, monthly, to_cents
 from infra.report.content import Report
 from infra.report.gpus import DeploymentChange, Kind, ModelChange
 from infra.report.preview import EVENTS, Violation, name_of, type_of
@@ -219,7 +219,7 @@ def _costs(report: Report) -> Section | None:
     blocks: list[Block] = [Table(("USD an hour (a month)", "before", "after"), tuple(rows))]
     blocks += [Text(f"Meanwhile {change.surge.text}.") for change in report.deployments if change.surge]
     if cost.budget is not None:
-        blocks.append(Text(f"Budget: {cost.budget:,.2f} USD an hour (vertex-vllm:maxUsdPerHour)."))
+        blocks.append(Text(f"Budget: {to_cents(cost.budget)} USD an hour (vertex-vllm:maxUsdPerHour)."))
     blocks += [Text(text) for text in dict.fromkeys(_origins(report))]
     blocks.append(
         Text("A month has 730 hours. Machines only: no storage, traffic, logs, tax or discounts are in it.")

@@ -7,7 +7,6 @@ check an environment without an engine; `read` feeds it from a running program.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +20,16 @@ from components.artifacts import OnDestroy
 from components.identity import Grants
 from infra.preflight.subject import Hosts, Login, Subject, hosts, hub, login
 from infra.recipes import EndpointOptions, ServingPlan, StackFile, load_stack_file, plan
-from infra.recipes.errors import ABSENT, OverBudget, SettingsError, StackError, nearest, raise_problems
+from infra.recipes.costs import over_budget, to_cents
+from infra.recipes.errors import (
+    ABSENT,
+    DoesNotFit,
+    OverBudget,
+    SettingsError,
+    StackError,
+    nearest,
+    raise_problems,
+)
 from infra.settings.values import Preflight, RawSettings, Values
 
 T = TypeVar("T")
@@ -103,17 +111,19 @@ def read(root: Path) -> Settings:
     return parse(raw, root)
 
 
-def parse(raw: RawSettings, root: Path) -> Settings:
+def parse(raw: RawSettings, root: Path, *, refusals: list[StackError] | None = None) -> Settings:
     """Check everything that a stack's configuration says.
 
     Args:
         raw: Configuration and environment.
         root: Folder that `stackFile` is relative to and must stay in.
+        refusals: Takes a `DoesNotFit` or an `OverBudget` where nothing else is wrong: such a stack has a plan all the
+            same. By default they are raised.
 
     Raises:
         StackError: Every problem found, in one text.
     """
-    return _Parser(raw, root).settings()
+    return _Parser(raw, root, refusals).settings()
 
 
 def subject(settings: Settings) -> Subject:
@@ -139,8 +149,9 @@ def subject(settings: Settings) -> Subject:
 class _Parser(Values):
     """Collects every problem of one environment, so that one run shows them all."""
 
-    def __init__(self, raw: RawSettings, root: Path) -> None:
+    def __init__(self, raw: RawSettings, root: Path, refusals: list[StackError] | None) -> None:
         super().__init__(raw)
+        self.refusals = refusals
         self.root = root.resolve()
         self.problems: list[StackError] = []
 
@@ -169,12 +180,15 @@ class _Parser(Values):
             path, stack_file = loaded
             if dedicated is not None:
                 stack_file = stack_file.model_copy(update={"endpoint": EndpointOptions(dedicated=dedicated)})
-            serving = self.attempt(lambda: plan(stack_file, region=region, source=str(self.root / path)))
+            serving = self.attempt(lambda: self.plan(stack_file, region, path))
             if serving:
                 self.attempt(lambda: self.require_token(serving, path))
                 price = self.attempt(lambda: self.price(serving, path, budget))
                 self.warnings.extend(serving.warnings)
-        raise_problems(self.problems, file=self.file, kind=SettingsError)
+        if self.refusals is not None and all(map(_refuses, self.problems)):
+            self.refusals.extend(self.problems)
+        else:
+            raise_problems(self.problems, file=self.file, kind=SettingsError)
         # Whatever is None here has put its problem on the list above.
         if project is None or region is None or stack_file is None or serving is None:
             raise SettingsError("cannot be read.", file=self.file)
@@ -252,6 +266,17 @@ class _Parser(Values):
             raise self.error(key, value, "there is no such file", remedy, near)
         return path.relative_to(self.root), load_stack_file(path)
 
+    def plan(self, stack_file: StackFile, region: str, path: Path) -> ServingPlan:
+        """The plan; of a model that does not fit too, where refusals are only taken down."""
+        source = str(self.root / path)
+        try:
+            return plan(stack_file, region=region, source=source)
+        except StackError as error:
+            if self.refusals is None or not all(map(_refuses, error.problems)):
+                raise
+            self.problems.extend(error.problems)
+            return plan(stack_file.model_copy(update={"fit": "warn"}), region=region, source=source)
+
     def require_token(self, serving: ServingPlan, path: Path) -> None:
         if serving.needs_token and self.own("hfToken") is None:
             raise self.error(
@@ -273,20 +298,20 @@ class _Parser(Values):
                 )
             return None
         total = price.usd_per_hour * replicas
-        if budget is not None and total > budget:
+        if budget is not None and over_budget(total, budget):
             affordable = int(budget // price.usd_per_hour)
             fewer = f", or max_replica_count: {affordable} in {path}" if 0 < affordable < replicas else ""
-            times = f" a replica, {_cents(total)} for {replicas} replicas" if replicas > 1 else ""
+            times = f" a replica, {to_cents(total)} for {replicas} replicas" if replicas > 1 else ""
             raise OverBudget(
-                f"{what} costs {_cents(price.usd_per_hour)} US dollars an hour{times}, which is over the budget.",
+                f"{what} costs {to_cents(price.usd_per_hour)} US dollars an hour{times}, which is over the budget.",
                 file=self.file,
                 key=key,
                 value=budget,
-                remedy=f"pulumi config set {key} {_cents(total)}{fewer}, or choose a smaller machine",
+                remedy=f"pulumi config set {key} {to_cents(total)}{fewer}, or choose a smaller machine",
             )
         return total
 
 
-def _cents(usd: float) -> str:
-    """Rounded up to whole cents, so that a budget set to the text is enough."""
-    return f"{math.ceil(round(usd * 100, 6)) / 100:.2f}"
+def _refuses(problem: StackError) -> bool:
+    """Whether a problem leaves a plan to look at."""
+    return isinstance(problem, DoesNotFit | OverBudget)

@@ -10,7 +10,6 @@ The owner's own budget of one stack is `vertex-vllm:maxUsdPerHour`; this is what
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -44,19 +43,22 @@ def check(resource: Resource, config: Mapping[str, Any]) -> Iterator[str]:
         return
     if not isinstance(machine, str) or not isinstance(region, str) or not isinstance(replicas, int | float):
         return  # the provider refuses a deployment without them
+    # Here for the reason in usd_per_hour.
+    from infra.recipes.costs import over_budget, to_cents
+
     where = f"{'spot ' if spot else ''}{machine} in {region}"
     price = usd_per_hour(machine, region, bool(spot), kind, None if count is None else int(count))
     if price is None:
         if config["unknownPrice"] != "allow":
             yield (
-                f"no price is known of {where}, so the budget of {most:g} US dollars an hour cannot be held; "
+                f"no price is known of {where}, so the budget of {to_cents(most)} US dollars an hour cannot be held; "
                 "choose a machine whose price is known (vertex-vllm explain names them), or set option unknownPrice "
                 "of this policy to allow"
             )
-    elif price * replicas > most:
-        total = math.ceil(round(price * replicas * 100, 6)) / 100
+    elif over_budget(price * replicas, most):
         yield (
-            f"{replicas:.0f} {where} cost {total:.2f} US dollars an hour, and at most {most:g} are allowed; "
+            f"{replicas:.0f} {where} cost {to_cents(price * replicas)} US dollars an hour, "
+            f"and at most {to_cents(most)} are allowed; "
             "lower replicas.max_replica_count or choose a cheaper machine in the stack file"
         )
 

@@ -58,7 +58,8 @@ def test_the_table_names_no_other_command() -> None:
 
 
 def test_what_is_known_before_anything_can_be_imported() -> None:
-    assert (program._CRASHED, program._INTERRUPTED) == (Exit.CRASHED, Exit.INTERRUPTED)
+    known = (program._BAD_INPUT, program._CRASHED, program._INTERRUPTED)
+    assert known == (Exit.BAD_INPUT, Exit.CRASHED, Exit.INTERRUPTED)
     assert (DOES_NOT_FIT, BAD_INPUT, NO_VERDICT) == (Exit.DOES_NOT_FIT, Exit.BAD_INPUT, Exit.NO_VERDICT)
 
 
@@ -80,3 +81,19 @@ def test_an_error_of_the_program_is_no_verdict(raised: str, status: int, said: s
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == status, done.stderr
     assert said in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("options", [("--format", "markdown"), ("--format", "json"), ("--format", "html")])
+def test_a_full_disk_is_one_error(options: tuple[str, ...]) -> None:
+    preview = "tests/report/fixtures/same.json"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "infra.cli", "report", "--preview", preview, *options],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == Exit.BAD_INPUT
+    assert done.stderr == "standard output: cannot be written: No space left on device.\n"

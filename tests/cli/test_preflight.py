@@ -25,6 +25,7 @@ from infra.preflight.subject import Subject
 
 ROOT = Path(__file__).resolve().parents[2]
 LLAMA = "stacks/meta-llama-3.1-8b-instruct.l4x1.yaml"
+LARGE = "stacks/large.yaml"
 TOKEN = "hf_verySecretToken"
 GOOD: Mapping[str, Any] = {
     "gcp:project": "my-project",
@@ -49,9 +50,11 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A clone with one stack file and no `pulumi`."""
+    """A clone with one stack file that fits and one that does not, and no `pulumi`."""
     (tmp_path / "stacks").mkdir()
     (tmp_path / LLAMA).write_text((ROOT / LLAMA).read_text())
+    large = (ROOT / LLAMA).read_text().replace("max_model_len: 4096", "max_model_len: 100000")
+    (tmp_path / LARGE).write_text(large)
     (tmp_path / "Pulumi.yaml").write_text("name: vertex-vllm\nruntime: python\n")
     monkeypatch.setattr(command, "ROOT", tmp_path)
     monkeypatch.setenv("PATH", "")
@@ -166,26 +169,68 @@ def test_a_token_that_nobody_can_read_is_a_skip(
     [
         ({"gcp:project": ""}, 2, "gcp:project: the Google Cloud project is not set."),
         ({"vertex-vllm:prefligth": "off"}, 2, "vertex-vllm:prefligth: there is no such setting."),
-        ({"vertex-vllm:maxUsdPerHour": "1"}, 7, "which is over the budget."),
         ({"vertex-vllm:maxUsdPerHour": "1", "gcp:project": ""}, 2, "2 problems in Pulumi.dev.yaml:"),
-        ({"vertex-vllm:stackFile": "stacks/large.yaml"}, 1, "does not start on 1 NVIDIA_L4"),
+        ({"vertex-vllm:stackFile": LARGE, "gcp:project": ""}, 2, "2 problems in Pulumi.dev.yaml:"),
     ],
 )
-def test_what_a_preview_refuses_is_not_checked(
-    run: Run,
-    project: Path,
-    asked: list[tuple[Subject, list[str]]],
-    changes: Mapping[str, str],
-    status: int,
-    words: str,
+def test_bad_input_is_not_checked(
+    run: Run, asked: list[tuple[Subject, list[str]]], changes: Mapping[str, str], status: int, words: str
 ) -> None:
-    large = (project / LLAMA).read_text().replace("max_model_len: 4096", "max_model_len: 100000")
-    (project / "stacks/large.yaml").write_text(large)
     result = run(config={**GOOD, **changes})
     assert result.exit_code == status
     assert words in result.stderr
     assert result.stdout == ""
     assert asked == []
+
+
+FITS = Finding(check="fit", status=Status.WARN, evidence="Does not fit.", by_hand="see the parts")
+POOR = {"vertex-vllm:maxUsdPerHour": "1"}
+BIG = {"vertex-vllm:stackFile": LARGE}
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "failing"),
+    [(POOR, 7, {"budget"}), (BIG, 1, {"fit"}), ({**POOR, **BIG}, 1, {"fit", "budget"})],
+)
+def test_a_refusal_is_a_failed_check_among_all_others(
+    run: Run,
+    asked: list[tuple[Subject, list[str]]],
+    changes: Mapping[str, str],
+    status: int,
+    failing: set[str],
+) -> None:
+    config = {**GOOD, **changes}
+    result = run("--json", findings=(PASSED, FITS, FAILED, FAILED), config=config)
+    assert result.exit_code == status
+    assert result.stderr == ""
+    document = json.loads(result.stdout)
+    found = {each["check"]: each for each in document["findings"]}
+    assert {check for check, each in found.items() if each["status"] == "FAIL"} == {"quota-gpu"} | failing
+    assert document["counts"]["FAIL"] == 2 + len(failing)
+    assert document["findings"].count(FAILED.as_dict()) == 2
+    if "budget" in failing:
+        assert re.match(
+            r"Pulumi\.dev\.yaml: vertex-vllm:maxUsdPerHour = 1\.0: .*over the budget\.$",
+            found["budget"]["evidence"],
+        )
+        assert found["budget"]["remedy"].startswith("pulumi config set vertex-vllm:maxUsdPerHour ")
+    if "fit" in failing:
+        assert "large.yaml:6: hardware.accelerator_type = 'NVIDIA_L4': " in found["fit"]["evidence"]
+        assert "does not start on 1 NVIDIA_L4" in found["fit"]["evidence"]
+        assert "max_model_len: " in found["fit"]["remedy"]
+        assert found["fit"]["by_hand"] == "see the parts"
+        assert document["findings"][1] == found["fit"]
+    ((subject, names),) = asked
+    assert "quota" in names
+    assert subject.plan.fit is not None
+    assert subject.plan.fit.ok == ("fit" not in failing)
+
+    table = run(findings=(PASSED, FITS, FAILED), config=config)
+    assert table.exit_code == status
+    for check in failing:
+        assert re.search(rf"^FAIL  {check} +\S", table.stdout, re.MULTILINE)
+        assert f"fix: {found[check]['remedy']}" in table.stdout
+    assert "PASS  region" in table.stdout
 
 
 def test_unknown_stack(run: Run) -> None:

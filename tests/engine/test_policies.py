@@ -57,7 +57,7 @@ def test_a_stack_of_production_is_held_to_all_rules_at_once(offline: EngineStack
     run = offline.preview(*with_pack(tmp_path, options), ok=False)
     text = " ".join(run.output.split())  # the engine breaks lines
     for part in (
-        "5 g2-standard-12 in us-central1 cost 5.76 US dollars an hour, and at most 5.5 are allowed",
+        "5 g2-standard-12 in us-central1 cost 5.75 US dollars an hour, and at most 5.50 are allowed",
         "up to 5 replicas, and at most 4 are allowed in prod",
         f"{metric} is a percentage and never exceeds its target 100",
         "us-central1 is not an allowed region (europe-west4)",
@@ -107,7 +107,7 @@ def test_what_breaks_the_budget_never_runs(stack: EngineStack, tmp_path: Path) -
     """Also without a preview before: the deployment is refused before a GPU is asked for."""
     options = {"budget": {"maxUsdPerHourByEnvironment": {"local": 1}}}
     run = stack.up(*with_pack(tmp_path, options), ok=False)
-    assert run.has("1 g2-standard-12 in us-central1 cost 1.16 US dollars an hour")
+    assert run.has("1 g2-standard-12 in us-central1 cost 1.15 US dollars an hour")
     assert stack.resources("vertexserving:index:Deployment") == []
     asked = [request["path"] for request in stack.cloud.admin.requests(method="POST")]
     assert asked

@@ -117,7 +117,7 @@ BAD: list[tuple[Json, str]] = [
     ),
     (
         {"vertex-vllm:maxUsdPerHour": "0.5"},
-        "Pulumi.local.yaml: vertex-vllm:maxUsdPerHour = 0.5: g2-standard-12 in us-central1 costs 1.16 US dollars an "
+        "Pulumi.local.yaml: vertex-vllm:maxUsdPerHour = 0.5: g2-standard-12 in us-central1 costs 1.15 US dollars an "
         "hour, which is over the budget.",
     ),
 ]

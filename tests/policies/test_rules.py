@@ -139,7 +139,7 @@ COMPLIANT: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("no-token-in-clear", MODEL, {**env(), "hfToken": "hf_abcdefgh1234"}, {**IN_PROD, "production": []}),
     ("budget", DEPLOYMENT, deployment(), {}),
     ("budget", DEPLOYMENT, deployment("a3-highgpu-8g", "NVIDIA_H100_80GB", 8), {}),  # 101.01 of 120
-    ("budget", DEPLOYMENT, deployment(maxReplicaCount=3), {"maxUsdPerHour": 3.46}),  # 3 x 1.15069
+    ("budget", DEPLOYMENT, deployment(maxReplicaCount=3), {"maxUsdPerHour": 3.45}),  # 3 x 1.15069
     # 0.71247 with the management fee of spot
     ("budget", DEPLOYMENT, deployment(spot=True), {"maxUsdPerHour": 0.72}),
     ("budget", DEPLOYMENT, deployment("n1-standard-8", "NVIDIA_TESLA_T4", 2), {"maxUsdPerHour": 1.25}),
@@ -376,8 +376,8 @@ VIOLATING: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
         "budget",
         DEPLOYMENT,
         deployment(maxReplicaCount=3),
-        {"maxUsdPerHour": 3.45},
-        "3 g2-standard-12 in us-central1 cost 3.46 US dollars an hour, and at most 3.45 are allowed; "
+        {"maxUsdPerHour": 3.44},
+        "3 g2-standard-12 in us-central1 cost 3.45 US dollars an hour, and at most 3.44 are allowed; "
         "lower replicas.max_replica_count or choose a cheaper machine in the stack file",
     ),
     (
@@ -385,7 +385,7 @@ VIOLATING: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
         DEPLOYMENT,
         deployment("a3-highgpu-8g", "NVIDIA_H100_80GB", 8, maxReplicaCount=2),
         {},
-        "2 a3-highgpu-8g in us-central1 cost 202.02 US dollars an hour, and at most 120 are allowed; "
+        "2 a3-highgpu-8g in us-central1 cost 202.01 US dollars an hour, and at most 120.00 are allowed; "
         "lower replicas.max_replica_count or choose a cheaper machine in the stack file",
     ),
     (
@@ -393,7 +393,7 @@ VIOLATING: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
         DEPLOYMENT,
         deployment(spot=True, minReplicaCount=4, maxReplicaCount=None),
         {"maxUsdPerHour": 2.5},  # 4 x 0.562408 is below it; the management fee is above
-        "4 spot g2-standard-12 in us-central1 cost 2.85 US dollars an hour, and at most 2.5 are allowed; "
+        "4 spot g2-standard-12 in us-central1 cost 2.85 US dollars an hour, and at most 2.50 are allowed; "
         "lower replicas.max_replica_count or choose a cheaper machine in the stack file",
     ),
     (
@@ -401,7 +401,7 @@ VIOLATING: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
         DEPLOYMENT,
         deployment(),
         {"maxUsdPerHourByEnvironment": {"dev": 1}},
-        "1 g2-standard-12 in us-central1 cost 1.16 US dollars an hour, and at most 1 are allowed; "
+        "1 g2-standard-12 in us-central1 cost 1.15 US dollars an hour, and at most 1.00 are allowed; "
         "lower replicas.max_replica_count or choose a cheaper machine in the stack file",
     ),
     (
@@ -409,9 +409,9 @@ VIOLATING: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
         DEPLOYMENT,
         deployment("a4x-highgpu-4g", "NVIDIA_GB200", 4),
         {},
-        "no price is known of a4x-highgpu-4g in us-central1, so the budget of 120 US dollars an hour cannot be held; "
-        "choose a machine whose price is known (vertex-vllm explain names them), or set option unknownPrice of this "
-        "policy to allow",
+        "no price is known of a4x-highgpu-4g in us-central1, so the budget of 120.00 US dollars an hour cannot be "
+        "held; choose a machine whose price is known (vertex-vllm explain names them), or set option unknownPrice of "
+        "this policy to allow",
     ),
     (
         "replica-ceiling",

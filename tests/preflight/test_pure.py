@@ -252,7 +252,7 @@ def test_budget() -> None:
         "3.45 USD an hour for 3 replicas at most; no budget is set.",
     )
     over = check(subject(three, max_usd_per_hour=3.0), "budget")
-    assert (over.status, over.remedy) == (Status.FAIL, "pulumi config set vertex-vllm:maxUsdPerHour 3.46")
+    assert (over.status, over.remedy) == (Status.FAIL, "pulumi config set vertex-vllm:maxUsdPerHour 3.45")
 
 
 def test_budget_without_a_price_is_no_pass() -> None:

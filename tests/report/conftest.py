@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,11 @@ import pytest
 
 from infra.report.content import Report, build
 from infra.report.preview import Preview, read_preview
+
+# As for tests/policies: what the policies say is asked of them.
+POLICIES = Path(__file__).resolve().parents[2] / "policies"
+if str(POLICIES) not in sys.path:
+    sys.path.insert(0, str(POLICIES))
 
 Json = dict[str, Any]
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -163,4 +163,19 @@ def test_a_stack_file_that_is_wrong_leaves_the_preview_its_say(tmp_path: Path) -
     result = run(*given("crash.json"), "--stack-file", path)
     assert result.exit_code == Exit.PREVIEW_FAILED
     assert "has no prediction" in result.stdout
-    assert run(*given("same.json"), "--stack-file", tmp_path / "none.yaml").exit_code == Exit.FINE
+
+
+@pytest.mark.parametrize("preview", ["same.json", "crash.json"])
+def test_a_stack_file_that_is_not_there_is_bad_input(preview: str, tmp_path: Path) -> None:
+    path = tmp_path / "nope.yaml"
+    result = run(*given(preview), "--stack-file", path)
+    assert (result.exit_code, result.stdout) == (Exit.BAD_INPUT, "")
+    assert result.stderr == f"--stack-file {path}: there is no such file.\n"
+
+
+def test_a_stack_file_that_is_refused_is_bad_input(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text("model: nobody/nothing\n")
+    result = run(*given("same.json"), "--stack-file", path)
+    assert (result.exit_code, result.stdout) == (Exit.BAD_INPUT, "")
+    assert "nobody/nothing" in result.stderr

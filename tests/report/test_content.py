@@ -8,6 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from rules.budget import BUDGET
+from rules.capacity import DEPLOYMENT
+from rules.rule import STACK, Resource
 
 from infra.preflight.finding import Finding, Status
 from infra.recipes.costs import costs_of_machines
@@ -164,7 +167,7 @@ def test_over_the_budget_also_where_the_program_was_not_asked(made: Made, step: 
     report = build(made(step("update", {}, {"maxReplicaCount": 2}), config=config))
     assert report.failure is Failure.BUDGET
     assert report.reasons[0].text == (
-        "vertex-vllm:maxUsdPerHour = 2: all replicas cost 2.30 US dollars an hour."
+        "vertex-vllm:maxUsdPerHour = 2.00: all replicas cost 2.30 US dollars an hour."
     )
     assert build(made(step("update", {}, {}), config=config)).failure is None
     assert (
@@ -457,17 +460,43 @@ def violation(policy: str, level: str, text: str = "what it is for\nwhat is wron
     return {"policyEvent": {"policyName": policy, "enforcementLevel": level, "message": text}}
 
 
+def refusal(resource: str, config: Json, machine: str = "g2-standard-12", kind: str = "NVIDIA_L4") -> str:
+    """What the policy `budget` says of a resource."""
+    props = {
+        "location": "us-central1",
+        "machineSpec": {"machineType": machine, "acceleratorType": kind, "acceleratorCount": 1},
+        "minReplicaCount": 1,
+        "maxReplicaCount": 1,
+    }
+    (text,) = BUDGET.violations(Resource(type=resource, name="x", stack="dev", props=props), config)
+    return text
+
+
+OVER = refusal(DEPLOYMENT, {"maxUsdPerHour": 1})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        refusal(DEPLOYMENT, {}, "a4x-highgpu-4g", "NVIDIA_GB200"),
+        refusal(STACK, {"maxUsdPerHuor": 1}),
+    ],
+)
+def test_what_the_policy_cannot_judge_is_not_over_budget(text: str) -> None:
+    report = build(events(violation("budget", "mandatory", f"what it is for\n{text}")))
+    assert [(each.failure, each.text) for each in report.reasons] == [(Failure.POLICY, f"budget: {text}")]
+
+
 def test_policies_by_their_level() -> None:
     failed: Json = {
         "diagnosticEvent": {"severity": "error", "prefix": "error: ", "message": "preview failed"}
     }
     advised = build(events(violation("a", "advisory")))
     assert (advised.failure, advised.warnings) == (None, ("a: what is wrong",))
-    budget = build(events(violation("budget", "mandatory"), failed))
-    assert [(each.failure, each.text) for each in budget.reasons] == [
-        (Failure.BUDGET, "budget: what is wrong")
-    ]
-    both = build(events(violation("z", "mandatory"), violation("budget", "mandatory"), failed))
+    over = violation("budget", "mandatory", f"what it is for\n{OVER}")
+    budget = build(events(over, failed))
+    assert [(each.failure, each.text) for each in budget.reasons] == [(Failure.BUDGET, f"budget: {OVER}")]
+    both = build(events(violation("z", "mandatory"), over, failed))
     assert [each.failure for each in both.reasons] == [Failure.BUDGET, Failure.POLICY]
     document = as_dict(both)["policies"]
     assert {each["policy"] for each in document["violations"]} == {"z", "budget"}

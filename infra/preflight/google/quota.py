@@ -18,6 +18,7 @@ from infra.preflight.google.usage import (
     Deployed,
     Taken,
     Usage,
+    by_hand,
     deployment_under_way,
     read_usage,
 )
@@ -110,25 +111,26 @@ class Room:
             return self._finding(Status.FAIL, f"{facts}; {takes}.", self._more(need.least, regions))
         if isinstance(taken, Unread):
             evidence = f"{facts}, but what is in use cannot be read: {taken}."
-            return self._finding(Status.SKIP, evidence, opens("roles/monitoring.viewer", taken))
+            return self._finding(Status.SKIP, evidence, opens("roles/monitoring.viewer", taken), used=True)
         facts += f", {self._in_use(taken)}"
         if need.most <= self.kept:
-            return self._finding(Status.PASS, f"{facts}; it is deployed as planned: {takes}.")
+            return self._finding(Status.PASS, f"{facts}; it is deployed as planned: {takes}.", used=True)
         left = (max(limit.amount - taken.others_high, 0), max(limit.amount - taken.others_low, 0))
         facts += f"; {takes} of the {_span(*left)} that are left for this stack"
         if self.in_the_way and self.pending:
-            return self._finding(Status.WARN, f"{facts}; {self.pending}.")
+            return self._finding(Status.WARN, f"{facts}; {self.pending}.", used=True)
         if self.in_the_way:
             return self._finding(
-                Status.FAIL, f"{facts}.", self._more(taken.others_high + need.least, regions)
+                Status.FAIL, f"{facts}.", self._more(taken.others_high + need.least, regions), used=True
             )
         if left[0] < need.most:
             return self._finding(
                 Status.WARN,
                 f"{facts}: {_reach(left[0] // need.units)}.",
                 f"{self.ask(taken.others_high + need.most)}; or lower replicas.max_replica_count",
+                used=True,
             )
-        return self._finding(Status.PASS, f"{facts}.")
+        return self._finding(Status.PASS, f"{facts}.", used=True)
 
     def surge(self) -> tuple[str, str]:
         """What a rolling change takes and what is left for it; and, where that is too little, what to do.
@@ -174,13 +176,17 @@ class Room:
             return ""
         return f" Google documents {default} {self.need.what} as the default in {region}; projects often have less."
 
-    def _finding(self, status: Status, evidence: str, remedy: str = "") -> Finding:
-        by_hand = (
+    def _finding(self, status: Status, evidence: str, remedy: str = "", *, used: bool = False) -> Finding:
+        """A finding, with the line that shows the limit and, where the evidence is about it, the one for the use."""
+        lines = (
             f"gcloud beta quotas info describe {self.ref.quota_id} --service={SERVICE} "
             f"--project={self.subject.project} --format='json(dimensionsInfos)'"
         )
+        if used:
+            metric = self.ref.metric if isinstance(self.limit, Unread) else self.limit.metric
+            lines += f"; {by_hand(self.subject, self.taken, metric or self.ref.metric)}"
         return Finding(
-            check=self.need.check, status=status, evidence=evidence, remedy=_sentence(remedy), by_hand=by_hand
+            check=self.need.check, status=status, evidence=evidence, remedy=_sentence(remedy), by_hand=lines
         )
 
 
@@ -325,11 +331,11 @@ def _surge(rooms: Sequence[Room], usage: Usage, own: Deployed | None) -> list[Fi
     facts = " and ".join(fact for fact, _ in parts)
     asks = [ask for _, ask in parts if ask]
     subject = rooms[0].subject
-    by_hand = f"gcloud ai endpoints list --region={subject.region} --project={subject.project}"
+    line = f"gcloud ai endpoints list --region={subject.region} --project={subject.project}"
 
     def finding(status: Status, evidence: str, remedy: str = "") -> list[Finding]:
         return [
-            Finding(check=_SURGE, status=status, evidence=evidence, remedy=_sentence(remedy), by_hand=by_hand)
+            Finding(check=_SURGE, status=status, evidence=evidence, remedy=_sentence(remedy), by_hand=line)
         ]
 
     if own is not None:

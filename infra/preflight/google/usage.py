@@ -9,20 +9,35 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from infra.ids import endpoint_id
-from infra.preflight.google.answers import Json, attempt, beta, body, disabled, object_, objects, text, whole
+from infra.preflight.google.answers import (
+    Json,
+    attempt,
+    beta,
+    body,
+    curl,
+    disabled,
+    object_,
+    objects,
+    text,
+    whole,
+)
 from infra.preflight.google.limits import SERVICE
 from infra.preflight.net import Net, Unread
 from infra.preflight.subject import Subject
 from infra.recipes import catalog
 from infra.recipes.catalog import CPU
 
-__all__ = ["Deployed", "Taken", "Usage", "deployment_under_way", "read_usage"]
+__all__ = ["Deployed", "Taken", "Usage", "by_hand", "deployment_under_way", "read_usage"]
+
+MONITORING: Final = "Cloud Monitoring"
+"""The source of what it counts; any other is a count of the deployed models."""
 
 _METRIC: Final = "serviceruntime.googleapis.com/quota/allocation/usage"
 _HOURS: Final = 25
@@ -124,10 +139,10 @@ class Usage:
                 raise type(monitored)(f"Cloud Monitoring: {monitored}; endpoints: {self.deployed}")
             used = monitored.get(metric, 0)
             # Any part of it may be this stack's.
-            return Taken(low=used, high=used, own_low=0, own_high=used, source="Cloud Monitoring")
+            return Taken(low=used, high=used, own_low=0, own_high=used, source=MONITORING)
         low, high = _sum(self.deployed, quota_id)
         own_low, own_high = _sum(self.own, quota_id)
-        source = "Cloud Monitoring"
+        source = MONITORING
         counted = f"counted from {_models(self.deployed)} in the region"
         if isinstance(monitored, Unread):
             source = f"{counted}, as Cloud Monitoring cannot be read: {monitored}"
@@ -176,18 +191,43 @@ async def deployment_under_way(subject: Subject, net: Net, endpoints: Iterable[s
     return ""
 
 
+def by_hand(subject: Subject, taken: Taken | Unread, metric: str) -> str:
+    """The line that shows what is in use of the quota with this metric, at the source of `taken`.
+
+    Points of Cloud Monitoring have the newest first.
+    """
+    if not isinstance(taken, Unread) and taken.source != MONITORING:
+        return f"gcloud ai endpoints list --region={subject.region} --project={subject.project}"
+    which = f'{_filter(subject)} AND metric.labels.quota_metric="{metric}"'
+    since = datetime.now(UTC).date() - timedelta(days=2)  # the same line all day
+    return (
+        f"{curl(subject, _time_series(subject))} -G --data-urlencode {shlex.quote(f'filter={which}')} "
+        f'-d interval.startTime={since}T00:00:00Z -d interval.endTime="$(date -u +%Y-%m-%dT%H:%M:%SZ)"'
+    )
+
+
+def _filter(subject: Subject) -> str:
+    return (
+        f'metric.type="{_METRIC}" AND resource.type="consumer_quota" AND resource.labels.service="{SERVICE}" '
+        f'AND resource.labels.location="{subject.region}"'
+    )
+
+
+def _time_series(subject: Subject) -> str:
+    return f"{subject.hosts.monitoring}/projects/{subject.project}/timeSeries"
+
+
 async def _monitored(subject: Subject, net: Net) -> Mapping[str, int]:
     now = datetime.now(UTC)
     params = {
-        "filter": f'metric.type="{_METRIC}" AND resource.type="consumer_quota" AND resource.labels.service="{SERVICE}" '
-        f'AND resource.labels.location="{subject.region}"',
+        "filter": _filter(subject),
         "interval.startTime": _stamp(now - timedelta(hours=_HOURS)),
         "interval.endTime": _stamp(now),
         "aggregation.alignmentPeriod": f"{_HOURS * 3600}s",
         "aggregation.perSeriesAligner": "ALIGN_NEXT_OLDER",
         "view": "FULL",
     }
-    url = f"{subject.hosts.monitoring}/projects/{subject.project}/timeSeries"
+    url = _time_series(subject)
     data = body(await net.get(url, params=params))
     if data.get("nextPageToken") or data.get("executionErrors"):
         raise Unread("Cloud Monitoring answers only a part")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
 from dataclasses import replace
 from typing import Any
 
@@ -52,9 +54,9 @@ def test_room_for_all(ready: Place) -> None:
         "28 NVIDIA_L4 are allowed in us-central1 (Service Usage), 0 in use (Cloud Monitoring); "
         "1 replica takes 1 of the 28 that are left for this stack."
     )
-    assert gpu.by_hand == (
+    assert gpu.by_hand.startswith(
         f"gcloud beta quotas info describe {GPU} --service=aiplatform.googleapis.com --project=local-project "
-        "--format='json(dimensionsInfos)'"
+        "--format='json(dimensionsInfos)'; curl -s "
     )
     assert (gpu.remedy, found["quota-vcpu"].remedy) == ("", "")
     assert "1 replica takes 12 of the 2200" in found["quota-vcpu"].evidence
@@ -62,6 +64,30 @@ def test_room_for_all(ready: Place) -> None:
         "A change of the model runs new replicas beside the old ones until they serve: 1 more NVIDIA_L4 (27 left) and "
         "12 more vCPUs (2188 left)."
     )
+
+
+def test_the_use_can_be_seen_by_hand(ready: Place) -> None:
+    ready.deploy(ready.subject(stack="other"), endpoint="other", replicas=(2, 2))
+    for check, used in (("quota-gpu", 2), ("quota-vcpu", 24)):
+        found = ready.ask(quota)[check]
+        assert f"{used} in use (Cloud Monitoring)" in found.evidence
+        line = found.by_hand.partition("; ")[2]
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
+        (series,) = json.loads(done.stdout)["timeSeries"]
+        assert int(series["points"][0]["value"]["int64Value"]) == used
+
+
+def test_the_use_is_shown_where_it_was_counted(ready: Place) -> None:
+    ready.deploy(ready.subject(stack="other"), endpoint="other", replicas=(2, 2))
+    ready.disable("monitoring.googleapis.com")
+    found = ready.ask(quota)["quota-gpu"]
+    assert "counted from 1 deployed model" in found.evidence
+    assert found.by_hand.endswith("; gcloud ai endpoints list --region=us-central1 --project=local-project")
+
+
+def test_a_limit_that_is_too_low_needs_no_line_for_the_use(ready: Place) -> None:
+    ready.admin.quota(GPU, REGION, 0)
+    assert "; " not in ready.ask(quota)["quota-gpu"].by_hand
 
 
 def test_four_requests_are_enough(ready: Place) -> None:
