@@ -85,7 +85,7 @@ async def fit(subject: Subject, net: Net) -> Sequence[Finding]:
         f" weights {found.weights:.2f}, activations {found.activation:.2f} of {found.total:.2f} GiB"
     )
     if not found.ok:
-        # A stack that is refused never gets here.
+        # Of a stack that is refused, vertex-vllm preflight puts the refusal in this place.
         remedy = f"./vertex-vllm explain stacks/{plan.name}.yaml names what would fit"
         evidence = f"Does not fit by the prediction ({_failure(found)}): {numbers}."
         return [_finding("fit", Status.WARN, evidence, remedy, by_hand)]
@@ -193,7 +193,7 @@ async def endpoint(subject: Subject, net: Net) -> Sequence[Finding]:
 
 
 async def budget(subject: Subject, net: Net) -> Sequence[Finding]:
-    """Whether all replicas at most stay within the budget; settings have refused what does not."""
+    """Whether all replicas at most stay within the budget; a preview refuses what does not."""
     plan, limit = subject.plan, subject.max_usd_per_hour
     count, key = plan.replicas.max_replica_count, "vertex-vllm:maxUsdPerHour"
     by_hand = f"./vertex-vllm explain stacks/{plan.name}.yaml --region {plan.region}"
