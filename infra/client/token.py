@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
-import warnings
 from collections.abc import Mapping
 from datetime import UTC
 from typing import Any, Final
 
 from infra.client.errors import NoAnswer
-from infra.preflight.net import LOGIN_REMEDY, SCOPE
+from infra.preflight.net import LOGIN_REMEDY
 from infra.preflight.subject import Login, login
+from infra.provider.credentials import ignore_warnings_of_google, impersonate, load_credentials
 
 __all__ = ["LOCAL_TOKEN", "REFRESH_S", "Token"]
 
@@ -91,7 +90,10 @@ class Token:
 
     def _fresh(self) -> str:
         if self._credentials is None:
-            self._credentials = _load(self._login)
+            ignore_warnings_of_google()
+            self._credentials = impersonate(
+                load_credentials(self._login.credentials), self._login.impersonate
+            )
         if _left(self._credentials) < REFRESH_S:
             from google.auth.transport.requests import Request
 
@@ -109,24 +111,3 @@ def _left(credentials: Any) -> float:
     # google-auth's times are in UTC and do not say so.
     end: float = credentials.expiry.replace(tzinfo=UTC).timestamp()
     return end - time.time()
-
-
-def _load(login: Login) -> Any:
-    # As in `infra.provider.connect`: nobody can act on what Google's libraries warn of.
-    for category in (FutureWarning, DeprecationWarning):
-        warnings.filterwarnings("ignore", category=category, module=r"google\b.*")
-    import google.auth
-    from google.auth import impersonated_credentials
-
-    load: Any = google.auth
-    if not login.credentials:
-        credentials = load.default(scopes=[SCOPE])[0]
-    elif login.credentials.lstrip().startswith("{"):
-        credentials = load.load_credentials_from_dict(json.loads(login.credentials), scopes=[SCOPE])[0]
-    else:
-        credentials = load.load_credentials_from_file(login.credentials, scopes=[SCOPE])[0]
-    if login.impersonate:
-        credentials = impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]
-            source_credentials=credentials, target_principal=login.impersonate, target_scopes=[SCOPE]
-        )
-    return credentials

@@ -12,7 +12,6 @@ import json
 import ssl
 import sys
 import time
-import warnings
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 
 from infra import naming
 from infra.preflight.subject import Login, Subject
+from infra.provider.credentials import ignore_warnings_of_google, impersonate, load_credentials
 
 if TYPE_CHECKING:
     import httpx
@@ -31,7 +31,6 @@ T = TypeVar("T")
 MAX_BYTES: Final = 16 * 2**20
 """No answer that a check asks for is near it; a captive portal or a wrong address may send anything."""
 
-SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 LOGIN_REMEDY: Final = "gcloud auth application-default login"
 
 _TOO_MANY: Final = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED"})
@@ -363,25 +362,12 @@ def _is_google(url: str, bases: Collection[str]) -> bool:
 
 def _default_headers(login: Login, project: str) -> Mapping[str, str]:
     """Headers from the default credentials or a key, impersonating where that is asked for. Blocks."""
-    # As in `infra.provider.connect`: nobody who runs a preview can act on what Google's libraries warn of.
-    for category in (FutureWarning, DeprecationWarning):
-        warnings.filterwarnings("ignore", category=category, module=r"google\b.*")
-    import google.auth
-    from google.auth import impersonated_credentials
+    ignore_warnings_of_google()
     from google.auth.transport.requests import Request
 
-    load: Any = google.auth
-    if not login.credentials:
-        credentials = load.default(scopes=[SCOPE])[0]
-    elif login.credentials.lstrip().startswith("{"):
-        credentials = load.load_credentials_from_dict(json.loads(login.credentials), scopes=[SCOPE])[0]
-    else:
-        credentials = load.load_credentials_from_file(login.credentials, scopes=[SCOPE])[0]
+    credentials = load_credentials(login.credentials)
     is_user = hasattr(credentials, "refresh_token")
-    if login.impersonate:
-        credentials = impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]
-            source_credentials=credentials, target_principal=login.impersonate, target_scopes=[SCOPE]
-        )
+    credentials = impersonate(credentials, login.impersonate)
     credentials.refresh(Request())
     headers = {"authorization": f"Bearer {credentials.token}"}
     quota_project = getattr(credentials, "quota_project_id", None)

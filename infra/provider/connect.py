@@ -6,13 +6,12 @@ module, only by `Connector.connect`.
 
 from __future__ import annotations
 
-import json
 import threading
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from infra.plugin import Context, ResourceError
 from infra.provider.access import Access, AccessError, access
+from infra.provider.credentials import ignore_warnings_of_google, load_credentials
 from infra.provider.failures import CREDENTIALS_REMEDY
 from infra.provider.retry import Pace
 
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
     from infra.provider.rest import Rest
     from infra.provider.vertex import Clients, Vertex
-
-_SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 
 
 class Connector:
@@ -72,10 +69,7 @@ class Connector:
 
 
 def _way(ctx: Context) -> Access:
-    # Google's libraries warn of the end of Python versions and of modules of their own as they are imported, and the
-    # engine shows what a plugin writes: nobody who runs `pulumi up` can act on it.
-    for category in (FutureWarning, DeprecationWarning):
-        warnings.filterwarnings("ignore", category=category, module=r"google\b.*")
+    ignore_warnings_of_google()
     try:
         return access(ctx.config)
     except AccessError as e:
@@ -100,7 +94,6 @@ def _make(session: AuthorizedSession, way: Access, location: str) -> Clients:
 
 
 def _credentials(way: Access) -> Any:
-    import google.auth
     from google.auth import exceptions
     from google.auth.credentials import AnonymousCredentials
     from google.oauth2.credentials import Credentials
@@ -109,13 +102,8 @@ def _credentials(way: Access) -> Any:
         return Credentials(way.token)  # type: ignore[no-untyped-call]
     if way.anonymous:
         return AnonymousCredentials()  # type: ignore[no-untyped-call]
-    load: Any = google.auth
     try:
-        if not way.credentials:
-            return load.default(scopes=_SCOPES)[0]
-        if way.credentials.lstrip().startswith("{"):
-            return load.load_credentials_from_dict(json.loads(way.credentials), scopes=_SCOPES)[0]
-        return load.load_credentials_from_file(way.credentials, scopes=_SCOPES)[0]
+        return load_credentials(way.credentials)
     except (exceptions.GoogleAuthError, OSError, ValueError) as e:
         raise ResourceError(
             f"There are no credentials for Google Cloud: {e}\n  {CREDENTIALS_REMEDY}"
