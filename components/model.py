@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import pulumi
 
-from infra.provider.resources import Model
+from infra.provider.resources import ContainerSpecArgs, Model
 from infra.recipes import ContainerSpec
 
 TOKEN = "vertex-vllm:model:UploadedModel"
@@ -54,23 +55,12 @@ class UploadedModel(pulumi.ComponentResource):
     ) -> None:
         super().__init__(TOKEN, name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
-        spec = args.container
         model = Model(
             name,
             project=args.project,
             location=args.region,
             display_name=args.display_name,
-            container_spec={
-                "imageUri": spec.image_uri,
-                "command": list(spec.command),
-                "args": list(spec.args),
-                "env": dict(spec.env),
-                "ports": list(spec.ports),
-                "predictRoute": spec.predict_route,
-                "healthRoute": spec.health_route,
-                "sharedMemorySizeMb": spec.shared_memory_size_mb,
-                "deploymentTimeoutSeconds": spec.deployment_timeout_seconds,
-            },
+            container_spec=cast("ContainerSpecArgs", args.container.inputs()),
             hf_token=args.hf_token,
             labels=dict(args.labels),
             opts=child,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from infra.cards import ModelCard
 from infra.fit import Fit
@@ -43,6 +43,20 @@ class ContainerSpec:
     ports: tuple[int, ...] = (PORT,)
     predict_route: str = PREDICT_ROUTE
     health_route: str = HEALTH_ROUTE
+
+    def inputs(self) -> dict[str, Any]:
+        """The container as the resource of an uploaded model takes it; the model's id is derived from that."""
+        return {
+            "imageUri": self.image_uri,
+            "command": list(self.command),
+            "args": list(self.args),
+            "env": dict(self.env),
+            "ports": list(self.ports),
+            "predictRoute": self.predict_route,
+            "healthRoute": self.health_route,
+            "sharedMemorySizeMb": self.shared_memory_size_mb,
+            "deploymentTimeoutSeconds": self.deployment_timeout_seconds,
+        }
 
 
 @dataclass(frozen=True, slots=True)

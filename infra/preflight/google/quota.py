@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from infra.preflight.finding import Finding, Status
 from infra.preflight.google.answers import attempt, opens
@@ -25,11 +25,11 @@ from infra.preflight.google.usage import (
 from infra.preflight.net import Net, Unread
 from infra.preflight.subject import Subject
 from infra.provider.content import derived_model_id
-from infra.recipes import ContainerSpec, QuotaRef, catalog
+from infra.recipes import QuotaRef, catalog
 from infra.recipes.catalog import CPU
 from infra.recipes.regions import elsewhere
 
-__all__ = ["container_inputs", "quota"]
+__all__ = ["quota"]
 
 _SURGE: Final = "quota-surge"
 _REGIONS_NAMED: Final = 3
@@ -221,21 +221,6 @@ async def quota(subject: Subject, net: Net) -> Sequence[Finding]:
     return findings
 
 
-def container_inputs(spec: ContainerSpec) -> dict[str, Any]:
-    """A container specification as the resource of an uploaded model takes it; its id is derived from that."""
-    return {
-        "imageUri": spec.image_uri,
-        "command": list(spec.command),
-        "args": list(spec.args),
-        "env": dict(spec.env),
-        "ports": list(spec.ports),
-        "predictRoute": spec.predict_route,
-        "healthRoute": spec.health_route,
-        "sharedMemorySizeMb": spec.shared_memory_size_mb,
-        "deploymentTimeoutSeconds": spec.deployment_timeout_seconds,
-    }
-
-
 def _needs(subject: Subject) -> tuple[Need, ...]:
     hardware, replicas = subject.plan.hardware, subject.plan.replicas
     spot = "spot " if hardware.spot else ""
@@ -296,7 +281,7 @@ def _as_planned(subject: Subject, own: Iterable[Deployed]) -> Deployed | None:
         subject.pulumi_project,
         subject.stack,
         plan.name,
-        {"containerSpec": container_inputs(plan.container), "hfToken": subject.hf_token},
+        {"containerSpec": plan.container.inputs(), "hfToken": subject.hf_token},
     )
     for each in own:
         same_account = subject.service_account in (None, each.service_account)

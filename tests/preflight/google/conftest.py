@@ -13,7 +13,6 @@ import pytest
 from infra.ids import endpoint_id
 from infra.local.cloud.testing import NUMBER, Admin, LocalCloud
 from infra.preflight.finding import Finding
-from infra.preflight.google.quota import container_inputs
 from infra.preflight.run import Check
 from infra.preflight.subject import Login, Subject
 from infra.provider.content import container_to_api, derived_model_id
@@ -99,7 +98,7 @@ class Place:
         name = endpoint or endpoint_id(of.project, of.region, f"{of.pulumi_project}/{of.stack}")
         if self.cloud.http.get(f"{where}/endpoints/{name}").status_code == 404:
             self._done(f"{where}/endpoints", {"displayName": name}, endpointId=name)
-        spec = container or container_inputs(plan.container)
+        spec = container or plan.container.inputs()
         inputs = {"containerSpec": spec, "hfToken": of.hf_token}
         model = derived_model_id(of.pulumi_project, of.stack, "vllm-model", inputs)
         if self.cloud.http.get(f"{where}/models/{model}").status_code == 404:

@@ -14,7 +14,7 @@ from components.model import UploadedModel, UploadedModelArgs
 from infra.ids import endpoint_id
 from infra.preflight.finding import Finding, Status
 from infra.preflight.google.limits import Limit, read_limit
-from infra.preflight.google.quota import container_inputs, quota
+from infra.preflight.google.quota import quota
 from infra.preflight.google.usage import read_usage
 from infra.preflight.net import Net, Unread
 from infra.preflight.subject import Subject
@@ -235,7 +235,7 @@ def test_more_replicas_of_the_same(ready: Place) -> None:
 def test_a_stack_that_scales_is_counted_as_a_range(ready: Place) -> None:
     """Monitoring says 4 (what it may grow to); how much of that is the stack's is known as 1 to 4 only."""
     of = ready.subject(scaled(1, 4))
-    ready.deploy(of, container={**container_inputs(of.plan.container), "args": ["python"]})
+    ready.deploy(of, container={**of.plan.container.inputs(), "args": ["python"]})
     ready.admin.quota(GPU, REGION, 4)
     found = ready.ask(quota, of)
     assert "4 in use (Cloud Monitoring), 1 to 4 of that by this stack" in found["quota-gpu"].evidence
@@ -441,4 +441,4 @@ def test_the_id_of_the_model_is_made_of_what_the_component_registers(run: Run, r
         project=PROJECT, region=REGION, display_name="m", container=serving.container, labels={}
     )
     run(lambda: UploadedModel("vllm-model", arguments))
-    assert recorder.one("index:Model").inputs["containerSpec"] == container_inputs(serving.container)
+    assert recorder.one("index:Model").inputs["containerSpec"] == serving.container.inputs()
