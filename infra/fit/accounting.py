@@ -10,7 +10,7 @@ import csv
 import functools
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -57,13 +57,6 @@ class Constants:
     def of(self, term: str) -> tuple[Row, ...]:
         """The rows of one term, as they stand in the table."""
         return self._terms.get(term, ())
-
-    def with_values(self, values: Mapping[int, float]) -> Constants:
-        """A copy in which the rows at these places (of :attr:`rows`) have other values."""
-        return Constants(
-            replace(row, value=repr(values[index])) if index in values else row
-            for index, row in enumerate(self.rows)
-        )
 
 
 @functools.lru_cache(maxsize=1)
