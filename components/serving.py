@@ -40,6 +40,7 @@ class ServedModelArgs:
         on_destroy_bucket: What destroy does with a bucket made here.
         hf_token: Hugging Face read token, secret; None when it is not needed.
         labels: Labels of everything that has labels.
+        stopped: Whether the deployment is left out, and everything else stays.
         telemetry: Whether a dashboard and alerts are made.
         notification_channels: Channels that the alerts go to, `projects/P/notificationChannels/ID`.
     """
@@ -56,6 +57,7 @@ class ServedModelArgs:
     on_destroy_bucket: OnDestroy = "if_empty"
     hf_token: pulumi.Input[str] | None = None
     labels: Mapping[str, str]
+    stopped: bool = False
     telemetry: bool = False
     notification_channels: tuple[str, ...] = ()
 
@@ -67,7 +69,7 @@ class ServedModel(pulumi.ComponentResource):
         endpoint: Resource name of the endpoint.
         dedicated_endpoint_dns: DNS name of a dedicated endpoint, else None.
         model: Resource name of the model.
-        deployed_model_id: Id of the deployed model within the endpoint.
+        deployed_model_id: Id of the deployed model within the endpoint, empty while the stack is stopped.
         bucket: Name of the bucket.
         staging_uri: `gs://` prefix for staged files.
         model_uri: `gs://` prefix for weights and adapters.
@@ -144,31 +146,33 @@ class ServedModel(pulumi.ComponentResource):
             ),
             enabled,
         )
-        deployment = ModelDeployment(
-            name,
-            ModelDeploymentArgs(
-                project=args.project,
-                region=plan.region,
-                endpoint=endpoint.endpoint,
-                model=model.model,
-                display_name=args.display_name,
-                machine_type=plan.hardware.machine_type,
-                accelerator_type=plan.hardware.accelerator_type,
-                accelerator_count=plan.hardware.accelerator_count,
-                spot=plan.hardware.spot,
-                min_replica_count=plan.replicas.min_replica_count,
-                max_replica_count=plan.replicas.max_replica_count,
-                autoscaling=tuple(
-                    AutoscalingMetric(metric_name=metric.metric_name, target=metric.target)
-                    for metric in plan.replicas.autoscaling
+        self.deployed_model_id = pulumi.Output.from_input("")
+        if not args.stopped:
+            self.deployed_model_id = ModelDeployment(
+                name,
+                ModelDeploymentArgs(
+                    project=args.project,
+                    region=plan.region,
+                    endpoint=endpoint.endpoint,
+                    model=model.model,
+                    display_name=args.display_name,
+                    machine_type=plan.hardware.machine_type,
+                    accelerator_type=plan.hardware.accelerator_type,
+                    accelerator_count=plan.hardware.accelerator_count,
+                    spot=plan.hardware.spot,
+                    min_replica_count=plan.replicas.min_replica_count,
+                    max_replica_count=plan.replicas.max_replica_count,
+                    autoscaling=tuple(
+                        AutoscalingMetric(metric_name=metric.metric_name, target=metric.target)
+                        for metric in plan.replicas.autoscaling
+                    ),
+                    service_account=identity.email,
+                    deploy_request_timeout=plan.deploy_request_timeout,
                 ),
-                service_account=identity.email,
-                deploy_request_timeout=plan.deploy_request_timeout,
-            ),
-            # Endpoint and model come in as values; the grants are no value, and a container that starts before them
-            # fails to read its weights after minutes of paid GPU time.
-            pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[identity, artifacts])),
-        )
+                # Endpoint and model come in as values; the grants are no value, and a container that starts before them
+                # fails to read its weights after minutes of paid GPU time.
+                pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[identity, artifacts])),
+            ).deployed_model_id
         self.dashboard = pulumi.Output.from_input(None)
         if args.telemetry:
             self.dashboard = ServingTelemetry(
@@ -188,7 +192,6 @@ class ServedModel(pulumi.ComponentResource):
         self.endpoint = endpoint.endpoint
         self.dedicated_endpoint_dns = endpoint.dedicated_dns
         self.model = model.model
-        self.deployed_model_id = deployment.deployed_model_id
         self.bucket = artifacts.bucket
         self.staging_uri = artifacts.staging_uri
         self.model_uri = artifacts.model_uri

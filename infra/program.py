@@ -54,6 +54,10 @@ def run() -> None:
         _stop(str(problem))
     if report is not None:
         _show(checked, report)
+    if checked.stopped:
+        pulumi.log.info(
+            f"stopped: endpoint, DNS and model stay, nothing is deployed; ./vertex-vllm start --stack {checked.stack}"
+        )
     for note in checked.plan.notes:
         pulumi.log.info(note)
     for warning in checked.warnings:
@@ -64,7 +68,7 @@ def run() -> None:
 
 def preflight(checked: Settings) -> Report | None:
     """Ask what the deployment needs, as the stack's settings want it; None for nothing asked."""
-    if checked.preflight == "off":
+    if checked.preflight == "off" or checked.stopped:  # nothing is deployed that could need anything
         return None
     from infra.preflight import run as checks  # httpx, and the checks themselves
 
@@ -111,6 +115,7 @@ def serve(checked: Settings) -> ServedModel:
             on_destroy_bucket=checked.on_destroy_bucket,
             hf_token=None if checked.hf_token is None else pulumi.Output.secret(checked.hf_token),
             labels=labels,
+            stopped=checked.stopped,
             telemetry=checked.telemetry,
             notification_channels=checked.notification_channels,
         ),
@@ -141,7 +146,8 @@ def outputs(checked: Settings, served: ServedModel) -> dict[str, Any]:
         **({"lora": dict(checked.plan.stack.lora)} if checked.plan.stack.lora else {}),
         **({"dashboard": served.dashboard.apply(_dashboard_url(checked))} if checked.telemetry else {}),
         "region": checked.region,
-        **cost_outputs(checked.plan),
+        **({"stopped": True} if checked.stopped else {}),
+        **cost_outputs(checked.plan, stopped=checked.stopped),
         "warnings": list(checked.warnings),
     }
 

@@ -10,6 +10,7 @@ from infra.cli import (
     diagnose,
     explain,
     fit,
+    life,
     logs,
     models_add,
     models_list,
@@ -42,6 +43,8 @@ app.command("snippets")(snippets.snippets)
 app.command("diagnose")(diagnose.diagnose)
 app.command("logs")(logs.logs)
 app.command("status")(status.status)
+app.command("stop")(life.stop)
+app.command("start")(life.start)
 
 models = typer.Typer()
 app.add_typer(models, name="models")

@@ -185,7 +185,7 @@ def bench(
         run, interrupted = kept, False
     else:
         kind, values = _levels(concurrency, rate)
-        found = target(stack, outputs, endpoint, project, region)
+        found = target(stack, outputs, endpoint, project, region, asked=True)
         price, hardware = _price(found, stack_file, usd_per_hour)
         try:
             plan = Plan(

@@ -112,7 +112,7 @@ def chat(
     question = _question(prompt)
     if question is None and as_json:
         fail("--json answers one question: give it as an argument, or pipe it in.")
-    found = target(stack, outputs, endpoint, project, region)
+    found = target(stack, outputs, endpoint, project, region, asked=True)
     images = _images(image or (), found)
     from infra.client.chat import Talk
 

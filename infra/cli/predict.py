@@ -128,7 +128,7 @@ def predict(
         fail("A PROMPT or --instances FILE, not both: what do you want to ask?")
     if instances is None and output is not None:
         fail("-o is for --instances FILE; the answer to one prompt goes to stdout.")
-    found = target(stack, outputs, endpoint, project, region)
+    found = target(stack, outputs, endpoint, project, region, asked=True)
     fields: dict[str, Any] = {
         "max_tokens": max_tokens,
         "temperature": temperature,

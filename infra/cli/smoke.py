@@ -43,7 +43,7 @@ def smoke(
       2  wrong usage, or there is no such endpoint
       8  a route did not answer, or Pulumi or Vertex AI cannot be asked
     """
-    found = target(stack, outputs, endpoint, project, region)
+    found = target(stack, outputs, endpoint, project, region, asked=True)
     from infra.client import ClientError
     from infra.client.smoke import FAIL
     from infra.client.smoke import smoke as results

@@ -156,6 +156,7 @@ def _read(google: Google, found: Endpoint) -> Status:
         errors=errors,
         notes=tuple(notes),
         local=found.local,
+        stopped=found.stopped,
     )
 
 
@@ -174,7 +175,15 @@ def _parts(now: Status) -> Iterator[RenderableType]:
 
     head = Text.assemble((now.name or now.endpoint.rpartition("/")[2], "bold"))
     head.append("  ")
-    head.append(*(("serves", "green") if now.ready else ("does not serve", "bold red")))
+    stopped = now.stopped and not now.deployments
+    word = (
+        ("serves", "green")
+        if now.ready
+        else ("stopped", "yellow")
+        if stopped
+        else ("does not serve", "bold red")
+    )
+    head.append(*word)
     head.append(f"  {now.at:%Y-%m-%d %H:%M:%S} UTC", "dim")
     yield head
     facts = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
@@ -190,6 +199,8 @@ def _parts(now: Status) -> Iterator[RenderableType]:
     yield Text()
     if now.deployments:
         yield _deployments(now.deployments)
+    elif now.stopped:
+        yield Text(f"{now.stopped} No replica is billed.", "yellow")
     else:
         yield Text("No deployment: it serves nothing, and no replica is billed.", "yellow")
     for each in now.deployments:

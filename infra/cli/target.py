@@ -64,6 +64,7 @@ def target(
     region: str | None = None,
     *,
     unfinished: bool = False,
+    asked: bool = False,
 ) -> Endpoint:
     """The endpoint of these options, or the end of the program with what is wrong with them.
 
@@ -75,14 +76,18 @@ def target(
         region: As the option.
         unfinished: A stack that cannot tell its outputs (its first deployment failed or goes on, or there is no pulumi)
             is looked up by its settings.
+        asked: The model is to answer, so a stack that is stopped will not do.
 
     Raises:
-        typer.Exit: BAD_INPUT where there is none such, NO_ANSWER where it cannot be looked up.
+        typer.Exit: BAD_INPUT where there is none such, NO_ANSWER where it cannot be looked up, or is stopped.
     """
-    from infra.client import ClientError, find
+    from infra.client import ClientError, NoAnswer, find
 
     try:
-        return find(stack=stack, outputs=outputs, endpoint=endpoint, project=project, region=region)
+        found = find(stack=stack, outputs=outputs, endpoint=endpoint, project=project, region=region)
+        if asked and found.stopped:
+            raise NoAnswer(found.stopped)
+        return found
     except ClientError as error:
         found = _by_settings(stack) if unfinished and stack is not None else None
         if found is None:

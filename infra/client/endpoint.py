@@ -9,9 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
-import shutil
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +17,7 @@ from urllib.parse import quote, urlsplit
 
 from infra import naming
 from infra.client.errors import BadTarget, NoAnswer
+from infra.client.pulumi import ROOT, Pulumi
 from infra.client.token import Token
 from infra.preflight.subject import hosts
 from infra.recipes.urls import api_host, endpoint_urls
@@ -40,8 +38,6 @@ __all__ = [
     "stack_outputs",
 ]
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-
 SHARED_TIMEOUT_S: Final = 60.0
 DEDICATED_TIMEOUT_S: Final = 600.0
 MAX_DEDICATED_TIMEOUT_S: Final = 3600.0
@@ -52,7 +48,6 @@ _NAME: Final = re.compile(r"projects/([a-z0-9.:-]+)/locations/([a-z0-9-]+)/endpo
 """Strict, for a region becomes part of a host, and a token is sent there."""
 _DNS: Final = re.compile(r"[a-z0-9][a-z0-9.-]*\.prediction\.vertexai\.goog")
 _ID: Final = re.compile(r"[1-9][0-9]*|[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_PULUMI_S: Final = 60.0
 _API_S: Final = 30.0
 
 
@@ -118,6 +113,14 @@ class Endpoint:
         return self.dns is not None
 
     @property
+    def stopped(self) -> str:
+        """What to say where the stack's outputs say that `vertex-vllm stop` took its deployment away; else empty."""
+        if self.outputs.get("stopped") is not True:
+            return ""
+        whose, stack = (self.stack or "of these outputs"), (self.stack or "STACK")
+        return f"The stack {whose} is stopped; vertex-vllm start --stack {stack} deploys it again."
+
+    @property
     def local(self) -> bool:
         """Whether it is on this machine: then no credential is sent, and no proxy asked."""
         return naming.is_loopback(self.openai_base_url)
@@ -180,41 +183,16 @@ def stack_outputs(
         BadTarget: There is no such stack.
         NoAnswer: There is no ``pulumi``, or it cannot answer.
     """
-    environ = os.environ if environ is None else environ
-    asked = ["pulumi", "stack", "output", "--json", "--non-interactive", "--stack", stack]
-    settings = root / ".local" / "env"
-    if stack == "local" and settings.is_file() and not environ.get("PULUMI_BACKEND_URL"):
-        command = ["/bin/sh", "-c", f". {shlex.quote(str(settings))} && exec {shlex.join(asked)}"]
-    elif (found := shutil.which("pulumi", path=environ.get("PATH"))) is not None:
-        command = [found, *asked[1:]]
-    else:
+    pulumi = Pulumi(stack, root, os.environ if environ is None else environ)
+    try:
+        text = pulumi.ask("stack", "output", "--json")
+    except NoAnswer as error:
         raise NoAnswer(
-            f"There is no pulumi on PATH to ask for the outputs of the stack {stack}.\n"
+            f"The outputs of the stack {stack} cannot be read: {error}\n"
             "  --outputs FILE reads them from what `pulumi stack output --json` wrote elsewhere;\n"
             "  --endpoint ID --project PROJECT --region REGION needs no stack."
-        )
-    try:
-        done = subprocess.run(
-            command,
-            cwd=root,
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_PULUMI_S,
-        )
-    except subprocess.TimeoutExpired:
-        raise NoAnswer(f"pulumi did not answer within {_PULUMI_S:.0f} s: {shlex.join(asked)}") from None
-    except OSError as error:
-        raise NoAnswer(f"pulumi cannot be run: {error}") from None
-    if done.returncode != 0:
-        why = " ".join(done.stderr.split())[:400] or f"status {done.returncode}"
-        if "no stack named" in why:
-            local = "; make up makes it" if stack == "local" else ""
-            raise BadTarget(f"There is no stack {stack}{local} ({why}). pulumi stack ls shows the stacks.")
-        login = "\n  pulumi login says where the stacks are kept." if "PULUMI_ACCESS_TOKEN" in why else ""
-        raise NoAnswer(f"pulumi cannot say the outputs of the stack {stack}: {why}{login}")
-    return _mapping(done.stdout, f"pulumi's outputs of the stack {stack}")
+        ) from None
+    return _mapping(text, f"pulumi's outputs of the stack {stack}")
 
 
 def _load(outputs: str | Path) -> Mapping[str, Any]:

@@ -204,6 +204,7 @@ class Status:
         errors: The newest lines of severity ERROR and worse, oldest first; None where they could not be read.
         notes: What could not be read, and why.
         local: Whether this is the local Google Cloud, which costs nothing.
+        stopped: What to say where the stack was stopped; empty where it was not, or is not known.
     """
 
     at: datetime
@@ -219,6 +220,7 @@ class Status:
     errors: tuple[Entry, ...] | None
     notes: tuple[str, ...]
     local: bool
+    stopped: str = ""
 
     @property
     def usd_per_hour_now(self) -> float | None:
@@ -252,6 +254,7 @@ class Status:
             "dns": self.dns or None,
             "created": None if self.created is None else _iso(self.created),
             "ready": self.ready,
+            "stopped": bool(self.stopped),
             "expiry": {"label": self.expiry.label or None, "days_left": self.expiry.days_left},
             "deployments": [each.as_dict() for each in self.deployments],
             "cost": {
@@ -275,6 +278,7 @@ def status_of(
     errors: tuple[Entry, ...] | None = (),
     notes: tuple[str, ...] = (),
     local: bool = False,
+    stopped: str = "",
 ) -> Status:
     """The status of an endpoint as Vertex AI answers it (v1, ``endpoints.get``).
 
@@ -287,6 +291,7 @@ def status_of(
         errors: The newest errors.
         notes: What could not be read.
         local: Whether this is the local Google Cloud.
+        stopped: What to say where the stack was stopped.
     """
     dedicated = bool(endpoint.get("dedicatedEndpointEnabled"))
     private = bool(endpoint.get("network") or endpoint.get("privateServiceConnectConfig"))
@@ -306,6 +311,7 @@ def status_of(
         errors=errors,
         notes=notes,
         local=local,
+        stopped=stopped,
     )
 
 

@@ -8,7 +8,7 @@ discounts. A price that is not known is None here and ``unknown`` in outputs and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, Final
 
@@ -98,12 +98,12 @@ class Costs:
     @property
     def idle(self) -> float | None:
         """The replicas that run when nobody asks; version v1 of the API cannot scale to zero."""
-        return None if self.replica is None else self.replica * self.min_replicas
+        return _times(self.replica, self.min_replicas)
 
     @property
     def at_most(self) -> float | None:
         """As many replicas as there can be; what a budget is held against."""
-        return None if self.replica is None else self.replica * self.max_replicas
+        return _times(self.replica, self.max_replicas)
 
     def as_dict(self) -> dict[str, Any]:
         """The costs as a stack exports them: plain numbers and ``unknown``, which a preview shows line by line."""
@@ -283,9 +283,16 @@ def costs_of_machines(
     )
 
 
-def cost_outputs(plan: ServingPlan) -> dict[str, Any]:
-    """The outputs of a stack that say what it costs, by name: the hour at most, and all of it."""
+def cost_outputs(plan: ServingPlan, *, stopped: bool = False) -> dict[str, Any]:
+    """The outputs of a stack that say what it costs, by name: the hour at most, and all of it.
+
+    Args:
+        plan: What is served on what.
+        stopped: Whether it is not deployed now: then no replica is paid for.
+    """
     costs = costs_of(plan)
+    if stopped:
+        costs = replace(costs, min_replicas=0, max_replicas=0)
     return {"hourly_cost_usd": _rounded(costs.at_most, 4), "cost": costs.as_dict()}
 
 
@@ -317,6 +324,11 @@ def _costs(
         source=own.source if own else "",
         derivation=own.derivation if own else "",
     )
+
+
+def _times(replica: float | None, count: int) -> float | None:
+    """None of a price that is not known, but that no replica costs nothing is known."""
+    return 0.0 if not count else None if replica is None else replica * count
 
 
 def _amounts(usd_per_hour: float | None) -> dict[str, Any]:

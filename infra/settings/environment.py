@@ -60,6 +60,7 @@ class Settings:
         api_endpoint: `http(s)://host[:port]` that replaces the regional Vertex AI host, None for the real one.
         telemetry: Whether a dashboard and alerts are made.
         notification_channels: Channels that the alerts go to.
+        stopped: Whether endpoint, model and the rest are kept without a deployment.
         preflight: What a preview does with the answers of the preflight checks.
         hosts: Where these ask Google's services.
         login: As whom.
@@ -84,6 +85,7 @@ class Settings:
     api_endpoint: str | None
     telemetry: bool
     notification_channels: tuple[str, ...]
+    stopped: bool
     preflight: Preflight
     hosts: Hosts
     login: Login
@@ -170,6 +172,7 @@ class _Parser(Values):
         budget = self.attempt(self.budget)
         telemetry = self.attempt(self.telemetry)
         channels = self.attempt(self.notification_channels)
+        stopped = self.attempt(self.stopped)
         preflight = self.attempt(self.preflight)
         token = self.attempt(self.token)
         loaded = self.attempt(self.stack_file)
@@ -212,6 +215,7 @@ class _Parser(Values):
             api_endpoint=endpoint,
             telemetry=bool(telemetry),
             notification_channels=channels or (),
+            stopped=bool(stopped),
             preflight=preflight or "warn",
             hosts=where,
             login=login(self.raw.config, self.raw.environment),

@@ -32,6 +32,7 @@ KEYS: tuple[str, ...] = (
     "preflight",
     "serviceAccount",
     "stackFile",
+    "stopped",
     "telemetry",
 )
 """Every key of the namespace `vertex-vllm`; `Pulumi.yaml` describes each."""
@@ -212,6 +213,10 @@ class Values:
 
     def preflight(self) -> Preflight:
         return cast(Preflight, self.choice("preflight", get_args(Preflight)))
+
+    def stopped(self) -> bool:
+        """Whether the stack is without its deployment: `vertex-vllm stop` sets it, `start` takes it away."""
+        return self.choice("stopped", ("false", "true")) == "true"
 
     # Who watches
 

@@ -60,6 +60,11 @@ def up() -> None:
         refresh = True
     changes = stack.up(refresh=refresh)
     outputs = stack.outputs()
+    if outputs.get("stopped"):
+        out.print(
+            "The local stack is stopped: nothing is deployed. vertex-vllm start --stack local deploys it."
+        )
+        return
     from infra.local.stack.question import ask  # 1 s to import
 
     answer = ask(outputs, say)
