@@ -41,6 +41,7 @@ class ModelDeploymentArgs:
         max_replica_count: Replicas at most.
         autoscaling: Metrics that decide in between.
         service_account: Email that the container runs as.
+        expiry: How long after its deployment it is wanted (`8h`); None where a day says it, or nothing.
         deploy_request_timeout: Seconds that a deploy request may take before it is reported as failed.
     """
 
@@ -58,6 +59,7 @@ class ModelDeploymentArgs:
     autoscaling: tuple[AutoscalingMetric, ...] = ()
     service_account: pulumi.Input[str]
     deploy_request_timeout: int
+    expiry: str | None = None
 
 
 class ModelDeployment(pulumi.ComponentResource):
@@ -93,6 +95,7 @@ class ModelDeployment(pulumi.ComponentResource):
                 {"metricName": metric.metric_name, "target": metric.target} for metric in args.autoscaling
             ],
             service_account=args.service_account,
+            expiry=args.expiry,
             deploy_request_timeout_seconds=args.deploy_request_timeout,
             opts=child,
         )

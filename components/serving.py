@@ -18,6 +18,7 @@ from components.identity import Grants, ServingIdentity, ServingIdentityArgs
 from components.model import UploadedModel, UploadedModelArgs
 from components.services import REQUIRED_SERVICES, TELEMETRY_SERVICES, EnabledServices, EnabledServicesArgs
 from components.telemetry import ServingTelemetry, ServingTelemetryArgs
+from infra import expiry
 from infra.recipes import ServingPlan
 
 TOKEN = "vertex-vllm:serving:ServedModel"
@@ -147,6 +148,7 @@ class ServedModel(pulumi.ComponentResource):
             enabled,
         )
         self.deployed_model_id = pulumi.Output.from_input("")
+        lifetime = args.labels.get(expiry.LABEL, "")
         if not args.stopped:
             self.deployed_model_id = ModelDeployment(
                 name,
@@ -168,6 +170,7 @@ class ServedModel(pulumi.ComponentResource):
                     ),
                     service_account=identity.email,
                     deploy_request_timeout=plan.deploy_request_timeout,
+                    expiry=lifetime if expiry.Expiry.of(lifetime).length else None,
                 ),
                 # Endpoint and model come in as values; the grants are no value, and a container that starts before them
                 # fails to read its weights after minutes of paid GPU time.

@@ -11,6 +11,7 @@ import dataclasses
 import re
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,7 +20,7 @@ import pulumi_gcp as gcp
 from pulumi.runtime.settings import SETTINGS
 
 from components.serving import ServedModel, ServedModelArgs
-from infra import naming, settings
+from infra import expiry, naming, settings
 from infra.ids import endpoint_id
 from infra.recipes import EndpointUrls, StackError, catalog, endpoint_urls
 from infra.recipes.costs import cost_outputs
@@ -60,6 +61,10 @@ def run() -> None:
         )
     for note in checked.plan.notes:
         pulumi.log.info(note)
+    # A duration counts from the deployment, which only the provider knows, and which says so itself.
+    ending = expiry.warning(checked.labels.get(expiry.LABEL, ""), None, datetime.now(UTC))
+    if ending:
+        pulumi.log.warn(ending)
     for warning in checked.warnings:
         pulumi.log.warn(warning)
     for name, value in outputs(checked, serve(checked)).items():

@@ -195,7 +195,7 @@ BAD: list[tuple[dict[str, str | None], dict[str, str], str]] = [
     (
         {"vertex-vllm:labels": "{" + ",".join(f'"l{i}":"x"' for i in range(MAX_LABELS + 1)) + "}"},
         {},
-        "vertex-vllm:labels: 60 labels, and at most 59 fit.\n    fix: remove some of them",
+        "vertex-vllm:labels: 59 labels, and at most 58 fit.\n    fix: remove some of them",
     ),
     (
         {"vertex-vllm:labels": '{"Owner": "me"}'},

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from infra.cli.common import DOES_NOT_FIT, NO_VERDICT, one_gpu
+from infra.expiry import Expiry
 from infra.fit import Fit, Limits, Outcome, Term
 from infra.recipes import ServingPlan, catalog
 from infra.recipes.arguments import parse_arguments
@@ -371,6 +372,8 @@ def running(explained: Explanation) -> tuple[tuple[str, str], ...]:
     if fit and fit.runner != fit.engine:
         engine += f", model runner {fit.runner}"
     capacity = "spot, " if hardware.spot else ""
+    lifetime = plan.stack.expires_after or ""
+    until = f"{lifetime} after the deployment" if Expiry.of(lifetime).length else lifetime
     return (
         ("model", f"{plan.model.id}{_size(plan)}"),
         (
@@ -385,6 +388,7 @@ def running(explained: Explanation) -> tuple[tuple[str, str], ...]:
         ("context", f"max_model_len {length:,} of the model's {arch.max_position_embeddings:,} tokens"),
         ("requests", f"max_num_seqs {sequences:,}{batch}"),
         ("utilization", f"{plan.vllm.gpu_memory_utilization:g}{budget}"),
+        *((("expires", until),) if until else ()),
     )
 
 

@@ -191,8 +191,7 @@ def _parts(now: Status) -> Iterator[RenderableType]:
     facts.add_column(overflow="fold")
     facts.add_row("endpoint", now.endpoint)
     facts.add_row("kind", f"{now.kind}, {now.dns}" if now.dns else now.kind)
-    gone = now.expiry.days_left is not None and now.expiry.days_left < 0
-    facts.add_row("expiry", Text(now.expiry.text, "bold red" if gone else ""))
+    facts.add_row("expiry", Text(now.expiry.text, "bold red" if now.expiry.passed else ""))
     facts.add_row("requests", _requests(now.requests))
     facts.add_row("cost", _cost(now))
     yield facts

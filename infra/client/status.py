@@ -6,11 +6,13 @@ Vertex AI has not counted yet, requests that Cloud Monitoring does not answer fo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
+from infra import expiry
 from infra.client.logs import Entry, parse_time, printable
 from infra.recipes.costs import UNKNOWN, costs_of_machines
 
@@ -20,6 +22,7 @@ __all__ = [
     "Operation",
     "Requests",
     "Status",
+    "deployment_of",
     "operations_of",
     "requests_of",
     "status_of",
@@ -27,32 +30,72 @@ __all__ = [
 
 Json = dict[str, Any]
 
-EXPIRY_LABEL: Final = "expiry"
-"""The label by which the policies, too, know until when a stack is wanted."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Expiry:
-    """Until when the endpoint is wanted, by its label.
+    """Until when the endpoint's model is wanted, by the label `expiry`.
 
     Attributes:
         label: The label's value; empty where there is none.
-        days_left: Whole days until the end of that day; negative when it has passed, None where the label is no day.
+        end: The moment from which on it is not wanted; None for never, or where the label does not say.
+        hours_left: Hours until then; negative when it has passed.
     """
 
     label: str
-    days_left: int | None
+    end: datetime | None = None
+    hours_left: float | None = None
+
+    @property
+    def days_left(self) -> int | None:
+        """Whole days, where the end is a day those until that day: 0 on it, negative when it has passed."""
+        return None if self.hours_left is None else math.ceil(self.hours_left / 24) - 1
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is not wanted any more."""
+        return self.hours_left is not None and self.hours_left <= 0
 
     @property
     def text(self) -> str:
         """In words."""
         if not self.label:
-            return f"no label {EXPIRY_LABEL}"
-        if self.days_left is None:
-            return self.label
-        if self.days_left < 0:
-            return f"{self.label}, passed {_days(-self.days_left)} ago"
-        return f"{self.label}, {'today' if self.days_left == 0 else f'in {_days(self.days_left)}'}"
+            return f"no label {expiry.LABEL}"
+        if self.hours_left is None:
+            duration = expiry.Expiry.of(self.label).length is not None
+            return f"{self.label} after a deployment" if duration else self.label
+        hours = abs(self.hours_left)
+        if expiry.Expiry.of(self.label).day is not None:
+            days = self.days_left or 0
+            return f"{self.label}, " + (
+                f"passed {_days(-days)} ago" if self.passed else f"in {_days(days)}" if days else "today"
+            )
+        span = (
+            f"{hours * 60:.0f} min"
+            if hours < 1
+            else f"{hours:.0f} h"
+            if hours < 48
+            else _days(int(hours // 24))
+        )
+        return f"{self.label} after the deployment, " + (
+            f"passed {span} ago" if self.passed else f"in {span}"
+        )
+
+    def as_dict(self) -> Json:
+        """The expiry for JSON."""
+        return {
+            "label": self.label or None,
+            "end": None if self.end is None else _iso(self.end),
+            "days_left": self.days_left,
+            "passed": self.passed,
+        }
+
+    @staticmethod
+    def of(label: str, deployed: datetime | None, at: datetime) -> Expiry:
+        """What a label says at a time, of a model that was deployed then."""
+        end = expiry.Expiry.of(label).end(deployed)
+        return Expiry(
+            label=label, end=end, hours_left=None if end is None else (end - at).total_seconds() / 3600
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +298,7 @@ class Status:
             "created": None if self.created is None else _iso(self.created),
             "ready": self.ready,
             "stopped": bool(self.stopped),
-            "expiry": {"label": self.expiry.label or None, "days_left": self.expiry.days_left},
+            "expiry": self.expiry.as_dict(),
             "deployments": [each.as_dict() for each in self.deployments],
             "cost": {
                 "now_usd_per_hour": _amount(self.usd_per_hour_now, 6),
@@ -296,7 +339,9 @@ def status_of(
     dedicated = bool(endpoint.get("dedicatedEndpointEnabled"))
     private = bool(endpoint.get("network") or endpoint.get("privateServiceConnectConfig"))
     traffic = endpoint.get("trafficSplit") or {}
-    found = [_deployment(each, traffic, region, at) for each in endpoint.get("deployedModels") or []]
+    found = [deployment_of(each, traffic, region, at) for each in endpoint.get("deployedModels") or []]
+    label = str((endpoint.get("labels") or {}).get(expiry.LABEL) or "")
+    deployed = min((each.created for each in found if each.created), default=None)
     return Status(
         at=at,
         endpoint=str(endpoint.get("name") or ""),
@@ -304,7 +349,7 @@ def status_of(
         kind="private" if private else "dedicated" if dedicated else "shared",
         dns=str(endpoint.get("dedicatedEndpointDns") or ""),
         created=parse_time(str(endpoint.get("createTime") or "")),
-        expiry=_expiry(endpoint.get("labels") or {}, at),
+        expiry=Expiry.of(label, deployed, at),
         deployments=tuple(sorted(found, key=lambda each: (-each.traffic, each.id))),
         operations=operations,
         requests=requests,
@@ -362,9 +407,17 @@ def _operation(found: Mapping[str, Any]) -> Operation:
     )
 
 
-def _deployment(
+def deployment_of(
     found: Mapping[str, Any], traffic: Mapping[str, Any], region: str, at: datetime
 ) -> Deployment:
+    """A deployed model as Vertex AI answers it, with its price until now.
+
+    Args:
+        found: The ``deployedModels`` entry of an endpoint.
+        traffic: The endpoint's ``trafficSplit``.
+        region: Where it is, for prices.
+        at: The present time.
+    """
     resources = found.get("dedicatedResources") or {}
     machine = resources.get("machineSpec") or {}
     state = found.get("status") or {}
@@ -403,15 +456,6 @@ def _deployment(
         usd_per_hour=costs.replica,
         price_date=costs.date,
     )
-
-
-def _expiry(labels: Mapping[str, Any], at: datetime) -> Expiry:
-    label = str(labels.get(EXPIRY_LABEL) or "")
-    try:
-        left: int | None = (date.fromisoformat(label) - at.astimezone(UTC).date()).days
-    except ValueError:
-        left = None
-    return Expiry(label=label, days_left=left)
 
 
 def _days(count: int) -> str:

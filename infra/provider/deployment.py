@@ -7,8 +7,10 @@ traffic once it serves, and then undeploys the old one; if the new one fails, th
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from infra import expiry
 from infra.metrics import DUTY_CYCLE, METRICS
 from infra.plugin import UNKNOWN, Check, Context, Diff, PartialFailure, Resource, ResourceError, State
 from infra.plugin.resource import Properties
@@ -62,7 +64,8 @@ class Deployment(Resource):
     ) -> Diff:
         """Replicas and autoscaling change in place, everything else replaces the deployment.
 
-        How long to wait is no property of what is deployed, so a change of it alone changes nothing.
+        How long to wait, and how long it is wanted, are no properties of what is deployed, so a change of them alone
+        changes nothing. A preview and an up come here for every deployment that stays, so the warning of its end does.
         """
         olds = old_inputs or state
         replaces = [key for key in ("project", "location") if news.get(key) != olds.get(key)]
@@ -83,6 +86,9 @@ class Deployment(Resource):
         changed = [key for key in SCALING if new_scaling[key] != old_scaling[key]]
         if not replaces:
             self._living.add(id)
+            ending = expiry.warning(str(news.get("expiry") or ""), _created(state), datetime.now(UTC))
+            if ending:
+                ctx.warn(ending)
         return Diff(bool(replaces or changed), tuple(replaces), tuple(changed))
 
     def create(self, ctx: Context, inputs: Properties) -> State:
@@ -261,6 +267,15 @@ def _check_together(news: Properties, failures: Failures) -> None:
         failures(
             "endpoint", f"is in {full.location}, but location is {location}; they must be the same region."
         )
+
+
+def _created(state: Properties) -> datetime | None:
+    """When the deployment of a state was made, as Google says it; None while that is not known."""
+    try:
+        found = datetime.fromisoformat(str(state.get("createTime") or "").replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return found if found.tzinfo else None
 
 
 def _comparable(part: Any, inputs: Properties) -> dict[str, Any]:

@@ -135,6 +135,7 @@ DEPLOYMENT = Record(
         "serviceAccount": Text(
             "the e-mail address of a service account", pattern=r"[^@\s/]+@[^@\s/]+\.[^@\s/]+"
         ),
+        "expiry": Text('hours or days, for example "8h"', pattern=r"[1-9][0-9]{0,3}[hd]"),
         "deployRequestTimeoutSeconds": Whole(1, LONGEST_WAIT, "seconds"),
     },
     required={

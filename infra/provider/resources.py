@@ -168,6 +168,7 @@ class Deployment(_Resource):
     max_replica_count: Output[int]
     autoscaling_metric_specs: Output[list[dict[str, Any]] | None]
     service_account: Output[str | None]
+    expiry: Output[str | None]
     deploy_request_timeout_seconds: Output[int]
     deployed_model_id: Output[str]
     dedicated_endpoint_dns: Output[str | None]
@@ -191,6 +192,7 @@ class Deployment(_Resource):
         max_replica_count: Input[int] | None = None,
         autoscaling_metric_specs: Input[Sequence[Input[AutoscalingMetricSpecArgs]]] | None = None,
         service_account: Input[str] | None = None,
+        expiry: Input[str] | None = None,
         deploy_request_timeout_seconds: Input[int] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -209,6 +211,7 @@ class Deployment(_Resource):
             max_replica_count: Replicas at most (default: the minimum).
             autoscaling_metric_specs: What decides in between.
             service_account: E-mail address of the account that the container runs as.
+            expiry: How long after its deployment it is wanted, such as `8h` or `3d`; previews warn of its end.
             deploy_request_timeout_seconds: How long one run waits for an operation (default 1800). The operation goes
                 on after it; the next run goes on waiting.
             opts: Pulumi's options.
@@ -225,6 +228,7 @@ class Deployment(_Resource):
             "maxReplicaCount": max_replica_count,
             "autoscalingMetricSpecs": autoscaling_metric_specs,
             "serviceAccount": service_account,
+            "expiry": expiry,
             "deployRequestTimeoutSeconds": deploy_request_timeout_seconds,
             "deployedModelId": _FROM_PROVIDER,
             "dedicatedEndpointDns": _FROM_PROVIDER,

@@ -75,6 +75,10 @@ def _one(entry: Any, model: type[BaseModel], file: str, lines: Lines) -> StackEr
         )
     if name == "vllm_version" and kind in {"string_pattern_mismatch", "string_type"}:
         return wrong(*_version(value))
+    if name == "expires_after" and kind in {"string_pattern_mismatch", "string_type"}:
+        return wrong(
+            "must be hours or days after the deployment, or a day: 8h, 3d, 2027-03-31.", f"{name}: 8h"
+        )
     if kind in _KINDS:
         return _wrong_type(kind, name, value, _example(path, model), wrong)
     if kind == "literal_error":

@@ -10,8 +10,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
+from infra.expiry import PATTERN, Expiry
 from infra.recipes.defaults import LENGTH, with_defaults
 from infra.recipes.errors import StackError, StackFileError, raise_problems, show_file
 from infra.recipes.images import DEFAULT_IMAGE
@@ -191,9 +193,23 @@ class StackFile(_Part):
         default="refuse",
         description="What a preview does with a model that would not fit into the GPUs' memory: refuse, or only warn.",
     )
+    expires_after: str | None = Field(
+        default=None,
+        pattern=PATTERN,
+        description="Until when it is wanted: hours or days after each deployment (8h, 3d), or the last day"
+        " (2027-03-31). Becomes the label expiry; previews warn, and a sweep undeploys what has expired.",
+    )
     deploy_request_timeout: Annotated[int, Field(ge=1, le=86400)] = Field(
         default=1800, description="Seconds to wait for the deployment."
     )
+
+    @field_validator("expires_after")
+    @classmethod
+    def _is_a_day(cls, value: str | None) -> str | None:
+        """The pattern lets days pass that no month has."""
+        if value is not None and not Expiry.of(value).known:
+            raise PydanticCustomError("string_pattern_mismatch", "no such day")
+        return value
 
     _lines: Lines = PrivateAttr(default_factory=dict)
     _notes: tuple[str, ...] = PrivateAttr(default=())

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from infra import expiry
 from infra.preflight.finding import Finding, Status
 from infra.recipes.costs import UNKNOWN, Change, Costs, monthly, to_cents
 from infra.report.content import Report
@@ -220,6 +221,15 @@ def _costs(report: Report) -> Section | None:
     blocks += [Text(f"Meanwhile {change.surge.text}.") for change in report.deployments if change.surge]
     if cost.budget is not None:
         blocks.append(Text(f"Budget: {to_cents(cost.budget)} USD an hour (vertex-vllm:maxUsdPerHour)."))
+    until = {
+        label
+        for step in report.preview.steps
+        if step.new is not None
+        and (label := str((step.new.inputs.get("labels") or {}).get(expiry.LABEL) or ""))
+    }
+    for label in sorted(until - {expiry.NEVER}):
+        after = " after each deployment" if expiry.Expiry.of(label).length else ""
+        blocks.append(Text(f"Expires: {label}{after}; then a sweep undeploys it."))
     blocks += [Text(text) for text in dict.fromkeys(_origins(report))]
     blocks.append(
         Text("A month has 730 hours. Machines only: no storage, traffic, logs, tax or discounts are in it.")

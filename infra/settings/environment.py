@@ -18,6 +18,7 @@ from pulumi.runtime.config import CONFIG
 
 from components.artifacts import OnDestroy
 from components.identity import Grants
+from infra import expiry
 from infra.preflight.subject import Hosts, Login, Subject, hosts, hub, login
 from infra.recipes import EndpointOptions, ServingPlan, StackFile, load_stack_file, plan
 from infra.recipes.costs import over_budget, to_cents
@@ -49,7 +50,7 @@ class Settings:
         region: Region that serves.
         stack_file: The stack file, with what the environment overrides.
         plan: What is served on what.
-        labels: Labels of the owner.
+        labels: Labels of the owner; `expiry` is the stack file's where that has one.
         usd_per_hour: Price of all replicas at most, None when it is not known.
         max_usd_per_hour: Budget for them, None for none.
         bucket: Existing bucket, None to make one.
@@ -162,7 +163,7 @@ class _Parser(Values):
         self.attempt(self.local_cloud)
         project = self.attempt(self.project)
         region = self.attempt(self.region)
-        labels = self.attempt(self.labels)
+        labels = self.attempt(self.labels) or {}
         bucket = self.attempt(self.bucket)
         account = self.attempt(self.service_account)
         grants = self.attempt(self.grants)
@@ -188,6 +189,7 @@ class _Parser(Values):
                 self.attempt(lambda: self.require_token(serving, path))
                 price = self.attempt(lambda: self.price(serving, path, budget))
                 self.warnings.extend(serving.warnings)
+                self.expiry(labels, stack_file, path)
         if self.refusals is not None and all(map(_refuses, self.problems)):
             self.refusals.extend(self.problems)
         else:
@@ -203,7 +205,7 @@ class _Parser(Values):
             region=region,
             stack_file=stack_file,
             plan=serving,
-            labels=labels or {},
+            labels=labels,
             usd_per_hour=price,
             max_usd_per_hour=budget,
             bucket=bucket,
@@ -289,6 +291,17 @@ class _Parser(Values):
                 f"{serving.model.id} is gated and {path} takes its weights from Hugging Face: a read token is needed",
                 f"pulumi config set --secret vertex-vllm:hfToken, or write weights: gs://BUCKET/PREFIX in {path}",
             )
+
+    def expiry(self, labels: dict[str, str], stack_file: StackFile, path: Path) -> None:
+        """The stack file's `expires_after` becomes the label, which is the only thing that others read."""
+        given, wanted = labels.get(expiry.LABEL), stack_file.expires_after
+        if wanted is None:
+            return
+        if given not in (None, expiry.NEVER, wanted):
+            self.warnings.append(
+                f"expires_after: {wanted} in {path} replaces vertex-vllm:labels.expiry {given} of {self.file}"
+            )
+        labels[expiry.LABEL] = wanted
 
     def price(self, serving: ServingPlan, path: Path, budget: float | None) -> float | None:
         """US dollars an hour of all replicas at most, held against the budget."""

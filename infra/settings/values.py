@@ -47,8 +47,8 @@ Preflight = Literal["warn", "enforce", "off"]
 
 _CHANNEL = re.compile(r"projects/[^/\s]+/notificationChannels/[0-9]+")
 
-MAX_LABELS = 59
-"""The platform takes 64 on a resource; three of ours and two of the plugins are added to the user's."""
+MAX_LABELS = 58
+"""The platform takes 64 on a resource; three of ours, the expiry and two of the plugins are added to the user's."""
 
 
 @dataclass(frozen=True, kw_only=True)

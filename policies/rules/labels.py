@@ -1,7 +1,8 @@
 """Everything that costs money says whose it is, what for, and until when.
 
 `required-labels`. Satisfied by: every label of option `labels` (`owner`, `environment`, `expiry`), with a value, on
-buckets, endpoints and models; `expiry` a day that has not passed (`2027-03-31`) or `never`, unless option `allowNever`
+buckets, endpoints and models; `expiry` a day that has not passed (`2027-03-31`), a time after the deployment (`8h`,
+`3d`: `expires_after` of the stack file) or `never`, unless option `allowNever`
 is false; `environment` production where the stack is, and only there (option `production`: `prod`, `production`).
 Violated by: one missing or empty; a day that has passed or is none; a label `environment: prod` in a stack that the
 other policies do not take for production, or a stack `prod` that says it is something else.
@@ -9,17 +10,16 @@ other policies do not take for production, or a stack `prod` that says it is som
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
+from infra.expiry import NEVER, Expiry
 from rules.rule import ENVIRONMENTS, PRODUCTION, UNKNOWN, Resource, Rule
 
 LABELLED = frozenset(
     {"gcp:storage/bucket:Bucket", "gcp:vertex/aiEndpoint:AiEndpoint", "vertexserving:index:Model"}
 )
-NEVER = "never"
 _SET = "pulumi config set --path vertex-vllm:labels."
 
 
@@ -55,15 +55,14 @@ def _expiry(value: str, resource: Resource, config: Mapping[str, Any]) -> Iterat
         if not config["allowNever"]:
             yield f"label expiry is never, which is not allowed; {_SET}expiry YYYY-MM-DD"
         return
-    try:
-        # Python reads more forms of a day than this one.
-        day = date.fromisoformat(value) if re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII) else None
-    except ValueError:
-        day = None
-    if day is None:
+    expiry = Expiry.of(value)
+    if not expiry.known:
         never = f" or {NEVER}" if config["allowNever"] else ""
-        yield f"label expiry is {value}, which is no day; {_SET}expiry YYYY-MM-DD{never}"
-    elif day < today():
+        yield (
+            f"label expiry is {value}, which is no day and no duration; {_SET}expiry YYYY-MM-DD{never}, or "
+            "expires_after: 8h in the stack file"
+        )
+    elif expiry.day is not None and expiry.day < today():
         yield f"the stack expired on {value}; pulumi destroy, or {_SET}expiry with a later day"
 
 

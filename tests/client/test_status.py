@@ -106,6 +106,20 @@ def test_expiry(label: str, days: int | None, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("label", "passed", "text"),
+    [
+        ("12h", False, "12h after the deployment, in 2 h"),
+        ("8h", True, "8h after the deployment, passed 2 h ago"),
+        ("7d", False, "7d after the deployment, in 6 days"),
+    ],
+)
+def test_a_duration_counts_from_the_deployment(label: str, passed: bool, text: str) -> None:
+    found = of(deployed(), labels={"expiry": label}).expiry
+    assert (found.passed, found.text) == (passed, text)
+    assert of(labels={"expiry": label}, trafficSplit={}).expiry.text == f"{label} after a deployment"
+
+
+@pytest.mark.parametrize(
     ("document", "kind"),
     [
         ({}, "shared"),

@@ -57,7 +57,7 @@ def test_from_a_failed_first_deployment_to_one_that_serves(stack: EngineStack, c
     code, document, said = command("status")
     assert (code, said) == (0, "")
     assert (document["ready"], document["operations"]) == (True, [])
-    assert document["expiry"] == {"label": "never", "days_left": None}
+    assert document["expiry"] == {"label": "never", "end": None, "days_left": None, "passed": False}
     (deployed,) = document["deployments"]
     assert deployed["id"] == outputs["deployed_model_id"]
     assert deployed["cost"]["replica_usd_per_hour"] == outputs["cost"]["replica"]["usd_per_hour"]

@@ -169,6 +169,7 @@ COMPLIANT: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ),
     ("required-labels", BUCKET, {"labels": LABELS}, {}),
     ("required-labels", BUCKET, {"labels": {**LABELS, "expiry": "2027-01-15"}}, {}),  # today
+    ("required-labels", BUCKET, {"labels": {**LABELS, "expiry": "8h"}}, {"allowNever": False}),
     ("required-labels", BUCKET, {"labels": {**LABELS, "environment": "production"}}, IN_PROD),
     ("required-labels", BUCKET, {"labels": {**LABELS, "environment": "sandbox"}}, {}),
     ("required-labels", BUCKET, {"labels": {"owner": "me", "expiry": "soon"}}, {"labels": ["owner"]}),
@@ -508,15 +509,16 @@ VIOLATING: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
         MODEL,
         {"labels": {**LABELS, "expiry": "2027-02-30"}},
         {},
-        "label expiry is 2027-02-30, which is no day; pulumi config set --path vertex-vllm:labels.expiry YYYY-MM-DD "
-        "or never",
+        "label expiry is 2027-02-30, which is no day and no duration; pulumi config set --path "
+        "vertex-vllm:labels.expiry YYYY-MM-DD or never, or expires_after: 8h in the stack file",
     ),
     (
         "required-labels",
         MODEL,
         {"labels": {**LABELS, "expiry": "20270930"}},
         {"allowNever": False},
-        "label expiry is 20270930, which is no day; pulumi config set --path vertex-vllm:labels.expiry YYYY-MM-DD",
+        "label expiry is 20270930, which is no day and no duration; pulumi config set --path "
+        "vertex-vllm:labels.expiry YYYY-MM-DD, or expires_after: 8h in the stack file",
     ),
     (
         "required-labels",

@@ -69,6 +69,7 @@ def register() -> Recording:
             max_replica_count=2,
             autoscaling_metric_specs=[],
             service_account="a@b.c",
+            expiry="8h",
             deploy_request_timeout_seconds=60,
         )
         disposal = resources.BucketDisposal("b", project="my-project", policy="keep")

@@ -161,6 +161,9 @@ CASES: dict[str, Bad] = {
         GOOD + "container:\n  deployment_timeout: 10800\n", "container.deployment_timeout"
     ),
     "deploy request timeout of nothing": Bad(GOOD + "deploy_request_timeout: 0\n", "deploy_request_timeout"),
+    "expiry in minutes": Bad(GOOD + "expires_after: 30m\n", "expires_after"),
+    "expiry on a day that no month has": Bad(GOOD + "expires_after: 2027-02-30\n", "expires_after"),
+    "expiry that is a number": Bad(GOOD + "expires_after: 8\n", "expires_after"),
     "no replicas": Bad(GOOD + "replicas:\n  min_replica_count: 0\n", "replicas.min_replica_count"),
     "autoscaling without a target": Bad(
         GOOD + "replicas:\n  autoscaling:\n    - metric_name: duty_cycle\n", "replicas.autoscaling[0].target"
