@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import httpx
 import pytest
@@ -128,7 +129,8 @@ def test_a_body_that_is_no_json_after_the_work(cloud: LocalCloud) -> None:
 
 @pytest.mark.parametrize("when", ["delaySeconds", "answerDelaySeconds"])
 def test_an_answer_slower_than_the_client(cloud: LocalCloud, when: str) -> None:
-    cloud.admin.fault("/serviceAccounts$", method="POST", **{when: 0.4})
+    delay: dict[str, Any] = {when: 0.4}
+    cloud.admin.fault("/serviceAccounts$", method="POST", **delay)
     with pytest.raises(httpx.ReadTimeout):
         cloud.http.post(f"{_PROJECT}/serviceAccounts", json={"accountId": "abcdef"}, timeout=0.1)
     early = bool(cloud.http.get(f"{_PROJECT}/serviceAccounts").json())
