@@ -118,7 +118,8 @@ class BucketDisposal(Resource):
             listing = rest.reading(lambda: rest.request("GET", f"{url}/o", query))
             count = len(listing.get("items") or ())
             if not count:
-                rest.request("DELETE", url)
+                # Repeated without another look: Google deletes no bucket that holds anything.
+                rest.repeating(lambda: rest.request("DELETE", url))
                 ctx.info(f"bucket gs://{bucket} was empty and is deleted")
                 return
         except ApiError as e:

@@ -6,6 +6,7 @@ traffic once it serves, and then undeploys the old one; if the new one fails, th
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -37,6 +38,7 @@ class Deployment(Resource):
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
         self._living = Living()
+        self._regranted: set[str] = set()  # URNs that get another service account in this run
 
     def check(self, ctx: Context, olds: Properties, news: Properties) -> Check:
         """Validates the inputs and fills in the defaults: one replica, no autoscaling, half an hour of patience."""
@@ -89,6 +91,8 @@ class Deployment(Resource):
             ending = expiry.warning(str(news.get("expiry") or ""), _created(state), datetime.now(UTC))
             if ending:
                 ctx.warn(ending)
+        if "serviceAccount" in replaces:
+            self._regranted.add(ctx.urn)
         return Diff(bool(replaces or changed), tuple(replaces), tuple(changed))
 
     def create(self, ctx: Context, inputs: Properties) -> State:
@@ -191,6 +195,8 @@ class Deployment(Resource):
         from infra.provider.rollout import DeployFailed, Rollout
 
         vertex = self._connector.connect(ctx, plan.endpoint.location)
+        if ctx.urn in self._regranted:
+            vertex.grants.made(time.time())
         rollout = Rollout(ctx, vertex, plan)
 
         def partial(reason: str, under_way: str | None) -> PartialFailure:
@@ -213,7 +219,7 @@ class Deployment(Resource):
                 raise partial(reports.unanswered(plan, e.error), None) from None
             raise ResourceError(reports.failed(ctx, vertex, plan, rollout, e)) from None
         except ApiError as e:
-            error = _error("deploy", plan.id, plan.request, e)
+            error = _error("change" if rollout.serving else "deploy", plan.id, plan.request, e)
             exists = rollout.uncertain or (rollout.serving and id is None)
             raise (partial(str(error), None) if exists else error) from None
         except Interrupted:

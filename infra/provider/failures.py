@@ -5,9 +5,12 @@ The texts recognised here are those that users of Vertex AI report; an answer th
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
@@ -58,27 +61,70 @@ class ApiError(Exception):
         status: The canonical code, for example "RESOURCE_EXHAUSTED".
         message: Google's text.
         details: The `details` of the error, as JSON.
-        answered: False when no answer arrived, so that the call may or may not have had its effect.
+        answered: False when no answer that can be read arrived, so that the call may or may not have had its effect.
+        retry_after: Seconds that Google asks to wait before the call is repeated, or None.
+        kind: What it is about, where that is known better than from the code and the text.
     """
 
     def __init__(
-        self, status: str, message: str, details: Sequence[Mapping[str, Any]] = (), *, answered: bool = True
+        self,
+        status: str,
+        message: str,
+        details: Sequence[Mapping[str, Any]] = (),
+        *,
+        answered: bool = True,
+        retry_after: float | None = None,
+        kind: Kind | None = None,
     ) -> None:
         super().__init__(f"{status}: {message}")
         self.status = status
         self.message = message
         self.details = details
         self.answered = answered
+        self.retry_after = retry_after
+        self.kind = kind
 
 
-def from_response(http: int, body: Any, text: str = "") -> ApiError:
+def from_response(http: int, body: Any, text: str = "", headers: Mapping[str, str] | None = None) -> ApiError:
     """The error in an HTTP answer; `body` is its JSON, or anything else when it has none."""
     envelope = body.get("error") if isinstance(body, Mapping) else None
+    wait = retry_after(headers or {})
+    asked = "" if wait is None else f" (Google asks to wait {wait:.0f} s)"
     if isinstance(envelope, Mapping):
-        status = envelope.get("status") or _BY_HTTP.get(http, "UNKNOWN")
-        return ApiError(str(status), str(envelope.get("message", "")), _dicts(envelope.get("details")))
+        status = envelope.get("status") or _BY_HTTP.get(http, "INTERNAL" if http >= 500 else "UNKNOWN")
+        message = f"{envelope.get('message', '')}{asked}"
+        return ApiError(str(status), message, _dicts(envelope.get("details")), retry_after=wait)
     status = _BY_HTTP.get(http, "INTERNAL" if http >= 500 else "UNKNOWN")
-    return ApiError(status, f"HTTP {http} {' '.join(text.split())[:300]}".strip())
+    # A proxy that gave up does not know what became of the request behind it.
+    return ApiError(
+        status, f"HTTP {http} {_plain(text)[:300]}{asked}".strip(), answered=http < 500, retry_after=wait
+    )
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds in a Retry-After header (RFC 9110, 10.2.3: seconds or a date), None where there are none.
+
+    A date is compared with the answer's own Date, so that this machine's clock does not matter.
+    """
+    given = next((value.strip() for key, value in headers.items() if key.lower() == "retry-after"), "")
+    date = next((value for key, value in headers.items() if key.lower() == "date"), "")
+    if re.fullmatch(r"\d{1,9}", given):
+        return float(given)
+    try:
+        until = parsedate_to_datetime(given)
+    except ValueError:
+        return None
+    try:
+        now = parsedate_to_datetime(date)
+    except ValueError:
+        now = datetime.now(UTC)
+    return max(0.0, math.ceil(until.timestamp() - now.timestamp()))
+
+
+def _plain(text: str) -> str:
+    """A page's text without its markup, its title not twice."""
+    words = re.sub(r"<(script|style|title)\b.*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE)
+    return " ".join(words.split()) or " ".join(re.sub(r"<[^>]*>", " ", text).split())
 
 
 def from_operation(error: Mapping[str, Any]) -> ApiError:
@@ -94,6 +140,7 @@ class Kind(Enum):
     QUOTA = "the quota is too small"
     STOCK_OUT = "the region has no such machine free at present"
     CONTAINER = "the container did not start"
+    BUCKET = "the container may not read its bucket"
     SERVICE_ACCOUNT = "the service account cannot be used"
     PERMISSION = "permission is missing"
     CREDENTIALS = "the credentials are not accepted"
@@ -103,6 +150,7 @@ class Kind(Enum):
     BUSY = "another operation is changing the same resource"
     RATE = "too many requests a minute"
     TRANSIENT = "Google had an internal problem"
+    LOST = "Google does not know the operation any more"
     CANCELLED = "the operation was cancelled"
     INVALID = "the request was not accepted"
 
@@ -128,16 +176,18 @@ _TEXTS: tuple[tuple[Kind, str], ...] = (
     ),
     (
         Kind.SERVICE_ACCOUNT,
-        r"act as service account|iam\.serviceAccounts\.actAs|failed to add iam policy binding"
+        r"act as (?:the )?service account|iam\.serviceAccounts\.actAs|failed to add iam policy binding"
         "|service account .* (?:does not|may not) exist",
     ),
     (
         Kind.BUSY,
         "other operations? running|operation (?:is )?(?:already )?in progress|concurrent"
         "|deployed or being.deployed|being undeployed"
-        "|is being (?:deployed|undeployed|deleted|updated|mutated)",
+        "|is (?:already )?being (?:deployed|undeployed|deleted|updated|mutated|uploaded)",
     ),
 )
+
+_RATE = re.compile(r"RATE_LIMIT_EXCEEDED|\bper (?:minute|second|100 seconds)\b", re.IGNORECASE)
 
 _BY_STATUS: Mapping[str, Kind] = {
     "PERMISSION_DENIED": Kind.PERMISSION,
@@ -156,10 +206,14 @@ _BY_STATUS: Mapping[str, Kind] = {
 
 def classify(error: ApiError) -> Kind:
     """What the failure is about: by Google's words first, then by the code, which covers several cases each."""
+    if error.kind is not None:
+        return error.kind
     if not error.answered:
         return Kind.TRANSIENT
     reasons = " ".join(str(detail.get("reason", "")) for detail in error.details)
     text = f"{error.message} {reasons}"
+    if _RATE.search(text):  # "Quota exceeded for ... limit 'x per minute'": passes, unlike a quota of GPUs
+        return Kind.RATE
     for kind, pattern in _TEXTS:
         if re.search(pattern, text, re.IGNORECASE):
             return kind
@@ -213,6 +267,12 @@ def remedy(kind: Kind, message: str, request: Request) -> str:
             "Read the container's lines above: they say why it stopped. Then change the stack file and run "
             "`pulumi up` again."
         )
+    if kind is Kind.BUCKET:
+        account = request.service_account or "the deployment's service account"
+        return (
+            f"Grant {account} roles/storage.objectViewer on the bucket that weights: or lora: names. "
+            "A grant takes two to seven minutes to work; then run `pulumi up` again."
+        )
     if kind is Kind.SERVICE_ACCOUNT:
         account = request.service_account or "the service account"
         return (
@@ -237,7 +297,9 @@ def remedy(kind: Kind, message: str, request: Request) -> str:
 
 
 CREDENTIALS_REMEDY = (
-    "Run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a key file."
+    "Run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a key file. A token in "
+    "GOOGLE_OAUTH_ACCESS_TOKEN or vertexserving:accessToken lasts an hour: "
+    "`gcloud auth print-access-token` makes another."
 )
 
 _OTHER: Mapping[Kind, str] = {
@@ -245,6 +307,7 @@ _OTHER: Mapping[Kind, str] = {
     Kind.RATE: "Wait a minute, then run `pulumi up` again.",
     Kind.TRANSIENT: "Run `pulumi up` again; if it stays, see https://status.cloud.google.com.",
     Kind.CANCELLED: "Run `pulumi up` again.",
+    Kind.LOST: "Run `pulumi up` again: it looks at what is there, and goes on from it.",
     Kind.MISSING: "Run `pulumi refresh`, so that the state agrees with what exists, then `pulumi up`.",
 }
 

@@ -6,9 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from infra.diagnose import recognise
 from infra.plugin import Context
-from infra.provider.failures import ApiError, diagnose
-from infra.provider.retry import Interrupted, sleep
+from infra.provider.failures import ApiError, Kind, classify, diagnose
+from infra.provider.operations import Ended
+from infra.provider.retry import PROPAGATION, Interrupted, sleep
 from infra.provider.vertex import Vertex
 
 _TRIES = 3  # entries appear some seconds after they were written
@@ -69,6 +71,28 @@ def last_lines(ctx: Context, vertex: Vertex, project: str, query: str) -> list[s
             ctx.debug(f"reading the container's log: {e}")
             return []
     return []
+
+
+def cause(
+    ctx: Context, vertex: Vertex, endpoint: Mapping[str, Any], id: str, ended: Ended, error: ApiError
+) -> ApiError:
+    """The error of a failed deployment; one about its bucket if that is why and the grant may still be on its way.
+
+    Args:
+        ctx: The engine's call.
+        vertex: The service.
+        endpoint: The endpoint as Google shows it.
+        id: The deployed model's id.
+        ended: The deployment.
+        error: Its error.
+    """
+    if classify(error) is not Kind.CONTAINER or vertex.grants.age > PROPAGATION:
+        return error
+    _, project, _, _, _, endpoint_id = str(endpoint["name"]).split("/")
+    lines = last_lines(ctx, vertex, project, log_filter(endpoint_id, id, ended.created))
+    if not any(each.id == "bucket-permission" for each in recognise(lines)):
+        return error
+    return ApiError(error.status, error.message, error.details, kind=Kind.BUCKET)
 
 
 def excerpt(lines: Sequence[str], count: int = 20) -> list[str]:

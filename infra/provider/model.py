@@ -185,7 +185,7 @@ class Model(Resource):
                     error = ended.error
                 except ApiError as e:
                     error = e
-                if error is None or error.status == "NOT_FOUND":
+                if error is None or classify(error) is Kind.MISSING:
                     return
                 waited = time.monotonic() - begun
                 if classify(error) is Kind.BUSY and waited > vertex.pace.in_use * vertex.pace.scale:

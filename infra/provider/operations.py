@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from infra.plugin import Context
-from infra.provider.failures import ApiError, from_operation
+from infra.provider.failures import ApiError, Kind, from_operation
 from infra.provider.rest import Json
 from infra.provider.retry import Interrupted, sleep
 from infra.provider.vertex import Vertex
@@ -94,9 +94,8 @@ def wait(
             answer = vertex.operation(operation)
             now = time.monotonic()
             if answer is None:
-                return Ended(
-                    ApiError("NOT_FOUND", f"Google does not know the operation {operation} any more."), stage
-                )
+                text = f"Google does not know the operation {operation} any more."
+                return Ended(ApiError("NOT_FOUND", text, kind=Kind.LOST), stage, head_start + now - begun)
             metadata = answer.get("metadata") or {}
             if looks == 0:
                 head_start = _age(metadata)
@@ -107,7 +106,7 @@ def wait(
                 error = answer.get("error")
                 return Ended(
                     from_operation(error) if error else None,
-                    stage,
+                    stage or _stage(metadata),
                     seconds,
                     stages,
                     waited=looks > 0,

@@ -101,7 +101,10 @@ def failed(ctx: Context, vertex: Vertex, plan: Plan, rollout: Rollout, failure: 
     if ended is not None:
         stage = f"Last stage: {ended.stage}, " if ended.stage else "It ended "
         text.append(f"{stage}{duration(ended.seconds)} after the start (operation {failure.operation})")
-    if ended is not None and kind in (Kind.CONTAINER, Kind.TRANSIENT, Kind.INVALID):
+    else:
+        text.append("Stage: the request to deploy; no deployment had begun.")
+    in_container = kind in (Kind.CONTAINER, Kind.BUCKET, Kind.TRANSIENT, Kind.INVALID)
+    if ended is not None and in_container:
         project = str(rollout.endpoint.get("name", "")).split("/")[1:2] or [plan.endpoint.project]
         query = log_filter(plan.endpoint.id, plan.id, ended.created)
         lines = [redact(each) for each in last_lines(ctx, vertex, project[0], query)]
@@ -114,7 +117,7 @@ def failed(ctx: Context, vertex: Vertex, plan: Plan, rollout: Rollout, failure: 
                 f"The container's log: gcloud logging read '{query}' --project {plan.inputs['project']}"
             )
     advice = ""
-    if kind in (Kind.CONTAINER, Kind.TRANSIENT, Kind.INVALID):
+    if in_container:
         advice = diagnose([*lines, error.message])
         if advice and ctx.stack:
             advice += f"\n  The change to the stack file: ./vertex-vllm diagnose --stack {ctx.stack}"

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import requests
 from google.api_core import exceptions as api_exceptions
 from google.auth import exceptions as auth_exceptions
+from google.protobuf import json_format
 
 from infra.plugin import Context
 from infra.provider.access import Access
 from infra.provider.failures import ApiError, from_response
-from infra.provider.retry import READ, Pace, Patience, interruptibly
+from infra.provider.retry import IDEMPOTENT, READ, READ_BUDGET, Grants, Pace, Patience, interruptibly
 
 if TYPE_CHECKING:
     from google.auth.transport.requests import AuthorizedSession
@@ -29,6 +30,7 @@ class Rest:
         self._session = session
         self.way = way
         self.pace = pace
+        self.grants = Grants()
 
     def request(
         self, method: str, url: str, query: Mapping[str, str] | None = None, body: Json | None = None
@@ -48,9 +50,9 @@ class Rest:
             except ValueError:
                 content = None
             if answer.status_code >= 400:
-                raise from_response(answer.status_code, content, answer.text)
+                raise from_response(answer.status_code, content, answer.text, answer.headers)
             if not isinstance(content, dict):
-                raise ApiError("INTERNAL", f"{method} {url} answered {answer.text[:100]!r} instead of JSON.")
+                raise _unreadable(f"{method} {url} answered {answer.text[:100]!r} instead of JSON.")
             return content
 
         return translate(call)
@@ -62,10 +64,25 @@ class Rest:
             ApiError: Google refused it, or stayed out of reach.
             Interrupted: the user interrupted; at once, whatever the call is doing.
         """
-        patience = Patience(self._ctx, READ, self.pace.scale)
+        patience = Patience(self._ctx, READ, self.pace.scale, budget=READ_BUDGET)
         while True:
             try:
                 return interruptibly(self._ctx, lambda: translate(call))
+            except ApiError as e:
+                if not patience.again(e):
+                    raise
+
+    def repeating(self, call: Callable[[], T]) -> T:
+        """The result of a change that has the same effect however often it is made, repeated where that can help.
+
+        Raises:
+            ApiError: Google refused it, or stayed out of reach.
+            Interrupted: the user interrupted between two tries.
+        """
+        patience = Patience(self._ctx, IDEMPOTENT, self.pace.scale)
+        while True:
+            try:
+                return translate(call)
             except ApiError as e:
                 if not patience.again(e):
                     raise
@@ -93,7 +110,7 @@ def translate(call: Callable[[], T]) -> T:
                 body = answer.json()
             except ValueError:
                 body = None
-            raise from_response(answer.status_code, body, answer.text) from None
+            raise from_response(answer.status_code, body, answer.text, answer.headers) from None
         raise from_response(int(e.code or 500), None, str(e)) from None
     except auth_exceptions.TransportError as e:
         raise ApiError("UNAVAILABLE", f"no answer: {e}", answered=False) from None
@@ -101,3 +118,9 @@ def translate(call: Callable[[], T]) -> T:
         raise ApiError("UNAUTHENTICATED", str(e)) from None
     except requests.exceptions.RequestException as e:
         raise ApiError("UNAVAILABLE", f"no answer: {e}", answered=False) from None
+    except (json_format.ParseError, UnicodeDecodeError) as e:
+        raise _unreadable(f"an answer that cannot be read: {e}") from None
+
+
+def _unreadable(text: str) -> ApiError:
+    return ApiError("INTERNAL", text, answered=False)

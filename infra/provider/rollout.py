@@ -16,6 +16,7 @@ from infra.plugin import Context, ResourceError
 from infra.provider import traffic
 from infra.provider.deployed import Plan, disagreement, find, scaling_mask, to_api
 from infra.provider.failures import ApiError, Kind
+from infra.provider.logs import cause
 from infra.provider.operations import Ended, running, wait
 from infra.provider.rest import Json
 from infra.provider.retry import CHANGE, Patience
@@ -68,7 +69,7 @@ class Rollout:
             ResourceError: the endpoint is missing, or its id is taken by something else.
             ApiError, Interrupted: while looking.
         """
-        patience = Patience(self._ctx, CHANGE, self._vertex.pace.scale)
+        patience = Patience(self._ctx, CHANGE, self._vertex.pace.scale, grants=self._vertex.grants)
         ours = operation is not None
         if operation and not self._under_way(operation):
             operation = None
@@ -94,7 +95,7 @@ class Rollout:
                     if ended.error is None:
                         succeeded, self.ended = ours, ended if ours else None
                         continue
-                    error = ended.error
+                    error = cause(self._ctx, self._vertex, self.endpoint, self._plan.id, ended, ended.error)
                 except ApiError as e:
                     error = e
                     self.uncertain = self.uncertain or not e.answered

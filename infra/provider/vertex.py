@@ -58,7 +58,7 @@ class Vertex(Rest):
 
     def update_model(self, model: Json, mask: Sequence[str]) -> Json:
         """Changes the masked fields (named as in the API's messages, in snake case) of a model."""
-        return translate(
+        return self.repeating(
             lambda: _json(
                 self._clients.models.update_model(
                     model=_message(v1.Model, model),
@@ -74,9 +74,11 @@ class Vertex(Rest):
 
     def get_endpoint(self, name: str) -> Json | None:
         """The endpoint with its deployed models and traffic split, or None."""
-        return self.or_none(
+        endpoint = self.or_none(
             lambda: _json(self._clients.endpoints.get_endpoint(name=name, timeout=self.pace.call))
         )
+        self.grants.made(str((endpoint or {}).get("createTime", "")))
+        return endpoint
 
     def deploy_model(self, endpoint: str, deployed_model: Json, traffic: Mapping[str, int]) -> Json:
         """Starts a deployment; in `traffic`, "0" stands for the model being deployed."""

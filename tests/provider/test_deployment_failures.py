@@ -8,8 +8,8 @@ import time
 import pytest
 
 from infra.local.cloud.testing import REGION, LocalCloud
-from tests.provider.harness import Existing, Harness, Refused
-from tests.provider.samples import CONTAINER, DEPLOY, L4_QUOTA, MODEL, deployment
+from tests.provider.harness import Existing, Harness, Refused, until
+from tests.provider.samples import CONTAINER, DEPLOY, ENDPOINT, L4_QUOTA, MODEL, deployment
 
 # Failures
 
@@ -129,11 +129,80 @@ def test_a_failed_replacement_leaves_the_old_one_serving(provider: Harness, serv
 
 def test_a_refused_service_account_is_explained(provider: Harness, model: Existing) -> None:
     message = "You do not have permission to act as service account: a@b.c. (or it may not exist)."
-    provider.admin.fault(DEPLOY, status={"code": "PERMISSION_DENIED", "message": message}, times=3)
+    provider.admin.fault(DEPLOY, status={"code": "PERMISSION_DENIED", "message": message}, times=1)
+    _made(provider, 421)
     with pytest.raises(Refused) as refused:
         provider.create("Deployment", deployment(model.id, serviceAccount="a@b.c"))
     assert "Grant yourself roles/iam.serviceAccountUser on a@b.c" in refused.value.text
-    assert len(provider.sent("POST", DEPLOY)) == 3
+    assert "Stage: the request to deploy; no deployment had begun." in refused.value.text
+    assert len(provider.sent("POST", DEPLOY)) == 1
+
+
+def _made(provider: Harness, ago: int) -> None:
+    """Makes the endpoint anew, as if so many seconds ago."""
+    provider.admin.call("PUT", "clock", {"offsetSeconds": -ago})
+    parent, _, id = ENDPOINT.rpartition("/")
+    provider.cloud.http.delete(f"/v1/{ENDPOINT}").raise_for_status()
+    until(lambda: provider.cloud.http.get(f"/v1/{ENDPOINT}").status_code == 404)
+    body = {"displayName": "e"}
+    provider.cloud.http.post(f"/v1/{parent}", params={"endpointId": id}, json=body).raise_for_status()
+    until(lambda: provider.cloud.http.get(f"/v1/{ENDPOINT}").status_code == 200)
+    provider.admin.call("PUT", "clock", {"offsetSeconds": 0})
+
+
+def test_a_grant_that_the_stack_just_made_is_waited_for(provider: Harness, model: Existing) -> None:
+    message = "You do not have permission to act as service account: a@b.c. (or it may not exist)."
+    provider.admin.fault(DEPLOY, status={"code": "PERMISSION_DENIED", "message": message}, times=4)
+    _made(provider, 30)
+    assert provider.create("Deployment", deployment(model.id)).outputs["traffic"] == 100
+    assert len(provider.sent("POST", DEPLOY)) == 5
+    told = [text for text in provider.texts("INFO", ephemeral=True) if "trying again" in text]
+    assert all("it may have been granted 3" in text and "a grant takes minutes" in text for text in told)
+
+
+def test_another_service_account_may_be_minutes_old(provider: Harness, served: Existing) -> None:
+    message = "You do not have permission to act as service account: a@b.c. (or it may not exist)."
+    provider.post(f"{ENDPOINT}:undeployModel", {"deployedModelId": served.outputs["deployedModelId"]})
+    until(lambda: not provider.deployed())
+    _made(provider, 3600)
+    changed = {**served.inputs, "serviceAccount": "a@b.c"}
+    assert "serviceAccount" in provider.diff("Deployment", served, changed).replaces
+    provider.admin.fault(DEPLOY, status={"code": "PERMISSION_DENIED", "message": message}, times=2)
+    assert provider.create("Deployment", changed).outputs["traffic"] == 100
+    assert len(provider.sent("POST", DEPLOY)) == 1 + 3
+    assert provider.admin.unmet_faults() == []
+
+
+_FORBIDDEN = (
+    "google.api_core.exceptions.Forbidden: 403 GET https://storage.googleapis.com/storage/v1/b/weights/o: "
+    "serving@local-project.iam.gserviceaccount.com does not have storage.objects.list access to the Google Cloud "
+    "Storage bucket."
+)
+
+
+@pytest.mark.parametrize(("age", "tries"), [(10, 3), (3600, 1)])
+def test_a_container_that_may_not_read_its_bucket_yet_is_started_again(
+    provider: Harness, model: Existing, age: int, tries: int
+) -> None:
+    error = {
+        "code": "FAILED_PRECONDITION",
+        "message": "Model server exited unexpectedly.",
+        "stage": "STARTING_MODEL_SERVER",
+        "lines": ["INFO starting", _FORBIDDEN],
+    }
+    _made(provider, age)
+    provider.admin.fault(DEPLOY, operationError=error, times=2 if age < 420 else 1)
+    if age < 420:
+        assert provider.create("Deployment", deployment(model.id)).outputs["traffic"] == 100
+    else:
+        with pytest.raises(Refused) as refused:
+            provider.create("Deployment", deployment(model.id))
+        assert "the container did not start" in refused.value.text
+        assert f"  | error {_FORBIDDEN}" in refused.value.text
+        assert "Last stage: FAILED_TO_DEPLOY" in refused.value.text
+        assert "has no storage.objects.list on the bucket" in refused.value.text
+    assert len(provider.sent("POST", DEPLOY)) == tries
+    assert provider.admin.unmet_faults() == []
 
 
 def test_expired_credentials_are_explained(provider: Harness, model: Existing) -> None:

@@ -97,7 +97,8 @@ def test_the_code_comes_from_the_body_before_the_http_status() -> None:
 def test_an_answer_without_envelope(http: int, status: str) -> None:
     error = from_response(http, None, "<html>\n  Bad   Gateway</html>")
     assert error.status == status
-    assert error.message == f"HTTP {http} <html> Bad Gateway</html>"
+    assert error.message == f"HTTP {http} Bad Gateway"
+    assert error.answered is (http < 500)
 
 
 @pytest.mark.parametrize(

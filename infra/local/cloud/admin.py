@@ -9,6 +9,7 @@ from typing import Any
 from starlette.routing import BaseRoute
 
 from infra.local.cloud import strict
+from infra.local.cloud.aiplatform.accounting import BILLED
 from infra.local.cloud.core import Cloud
 from infra.local.cloud.errors import invalid
 from infra.local.cloud.requestlog import RequestLog
@@ -49,6 +50,7 @@ def routes(cloud: Cloud, log: RequestLog) -> list[BaseRoute]:
         ("GET", "/_local/faults", admin.faults, None, ()),
         ("POST", "/_local/faults", admin.plan_fault, None, ()),
         ("DELETE", "/_local/faults", admin.clear_faults, None, ()),
+        ("GET", "/_local/billed", admin.billed, None, ()),
         ("GET", "/_local/requests", admin.requests, None, ("path", "method")),
         ("DELETE", "/_local/requests", admin.clear_requests, None, ()),
         ("POST", "/_local/projects", admin.make_project, {"projectId": str, "projectNumber": str}, ()),
@@ -156,8 +158,12 @@ class Admin:
         """Plans one fault."""
         return self.cloud.faults.plan(call.body)
 
+    def billed(self, call: Call) -> Json:
+        """What billed at once on an endpoint, each time that a deployment began to bill, oldest first."""
+        return {"moments": [moment for _, moment in self.cloud.store.items(BILLED)]}
+
     def clear_faults(self, call: Call) -> Json:
-        """Forgets the plan."""
+        """Forgets the plan; operations that it kept from ending go on."""
         self.cloud.faults.clear()
         return {}
 

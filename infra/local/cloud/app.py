@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -24,6 +23,9 @@ from infra.local.cloud.operations import planned_fault
 from infra.local.cloud.requestlog import RequestLog
 from infra.local.cloud.rest import ErrorStyle, raw_path, read_limited, standard_error
 from infra.local.cloud.storage.errors import storage_error
+from infra.local.cloud.strike import operation_fault, strike
+
+Json = dict[str, Any]
 
 #: Service packages in matching order; each has routes(cloud). aiplatform's paths are the widest, so it is last.
 SERVICES = (
@@ -118,13 +120,13 @@ class Front:
             await send(message)
 
         fault = self._cloud.faults.draw(scope["method"], path)
-        token = planned_fault.set(self._taker(fault) if fault and fault.operation_error else None)
+        token = planned_fault.set(_taker(fault, record))
         try:
             if fault is None:
                 await self._app(scope, receive, counted)
             else:
                 record["fault"] = fault.id
-                await self._strike(fault, scope, receive, counted, send)
+                await strike(fault, self._app, scope, receive, counted, send, style(path))
         finally:
             planned_fault.reset(token)
             record |= {"status": status, "ms": round((time.monotonic() - started) * 1000, 1)}
@@ -164,54 +166,20 @@ class Front:
         scope["method"] = method
         return receive
 
-    def _taker(self, fault: Fault) -> Any:
-        """What Operations.create asks for the planned error: hands it out once."""
-        left = [fault.operation_error]
-
-        def take() -> dict[str, Any] | None:
-            if not left:
-                return None
-            planned = left.pop()
-            assert planned is not None
-            error = GoogleError(planned["code"], planned.get("message") or "Internal error occurred.")
-            return {**error.status(), "stage": planned.get("stage") or "", "id": fault.key}
-
-        return take
-
-    async def _strike(self, fault: Fault, scope: Scope, receive: Receive, counted: Send, raw: Send) -> None:
-        if fault.delay_seconds:
-            await asyncio.sleep(fault.delay_seconds)
-        if fault.reset == "before":
-            _abort(raw)
-        elif fault.reset == "after":
-            await self._app(scope, receive, _swallow)
-            _abort(raw)
-        elif fault.status is not None:
-            error = GoogleError(
-                fault.status["code"],
-                fault.status.get("message") or "Planned fault of the local cloud.",
-                fault.status.get("details") or (),
-            )
-            await style(scope["path"])(error)(scope, receive, counted)
-        else:
-            await self._app(scope, receive, counted)
-
 
 async def _empty() -> Message:
     return {"type": "http.request", "body": b"", "more_body": False}
 
 
-async def _swallow(_message: Message) -> None:
-    return
+def _taker(fault: Fault | None, record: Json) -> Callable[[], Json | None]:
+    """What Operations.create asks for the planned fault: hands it out once, and notes that it was asked."""
+    left = [operation_fault(fault)] if fault and fault.on_operation else []
 
+    def take() -> Json | None:
+        record["operation"] = True
+        return left.pop() if left else None
 
-def _abort(send: Send) -> None:
-    """Drops the TCP connection. `send` is a bound method of uvicorn's request cycle, which holds the transport."""
-    cycle = getattr(send, "__self__", None)
-    transport = getattr(cycle, "transport", None)
-    if transport is None:
-        raise ConnectionResetError("planned fault: connection reset")
-    transport.abort()
+    return take
 
 
 def _who(scope: Scope) -> str:

@@ -72,8 +72,9 @@ class Cloud:
         self.quotas = Quotas(self.store, catalogue_quotas)
         self.capacity = Capacity(self.store)
         self.logs = Logs(self.store, self.clock)
-        self.faults = Faults(self.store)
+        self.faults = Faults(self.store, self.clock)
         self.operations.fault_met = self.faults.met
+        self.faults.cleared = self.operations.release
         self.objects = ObjectStore(self.store, self.clock, config.state_dir / "objects")
         self._start: list[AsyncHook] = []
         self._stop: list[AsyncHook] = []

@@ -53,6 +53,7 @@ class GoogleError(Exception):
         reason: Cloud Storage's `errors[].reason`, where it is not the usual one for the status.
         location: Cloud Storage's (locationType, location), e.g. ("header", "If-Match").
         headers: headers of the answer, e.g. the content-range of a 416.
+        lines: what the container of a failed deployment logged before; for planned faults.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class GoogleError(Exception):
         self.reason = reason
         self.location = location
         self.headers = dict(headers or {})
+        self.lines: Sequence[str] = ()
 
     def envelope(self) -> Json:
         """The body of an HTTP error answer."""

@@ -142,9 +142,14 @@ class Operations:
         }
         if generic:
             record["metadata"]["genericMetadata"] = {"createTime": now, "updateTime": now}
+        shown = view(record)
+        lost = record["fault"] or {}
+        dropped = bool(lost.get("dropped"))
+        record |= {"forgotten": lost.get("kind") == "lost", "done": dropped}
         self._store.put(COLLECTION, record["name"], record)
-        self._start(record["name"], behaviour)
-        return view(record)
+        if not dropped:
+            self._start(record["name"], behaviour)
+        return shown
 
     def get(self, name: str) -> Json:
         """The operation's JSON.
@@ -217,6 +222,14 @@ class Operations:
         for event in self._wake.values():
             event.set()
 
+    def release(self) -> None:
+        """Lets go of operations that a planned fault keeps from ending."""
+        for name, record in self._store.items(COLLECTION):
+            if not record["done"] and (record.get("fault") or {}).get("kind") == "stuck":
+                record["fault"] = None
+                self._store.put(COLLECTION, name, record)
+        self.wake()
+
     def resume(self) -> None:
         """Carries on what an earlier server process left unfinished; call once the loop runs."""
         for name, record in self._store.items(COLLECTION):
@@ -243,8 +256,20 @@ class Operations:
     def _visible(self, name: str) -> Json:
         record = self._record(name)
         if record.get("forgotten"):
+            self._meet(name, record, "lost")
             raise not_found(f"The operation {name} could not be found.")
         return record
+
+    def _meet(self, name: str, record: Json, kind: str) -> bool:
+        """Whether the operation has a planned fault of the kind, which then counts as met, once."""
+        fault = record.get("fault") or {}
+        if fault.get("kind") != kind:
+            return False
+        if not fault["met"]:
+            fault["met"] = True
+            self._store.put(COLLECTION, name, record)
+            self.fault_met(fault["id"])
+        return True
 
     def _start(self, name: str, behaviour: Kind) -> None:
         self._done[name] = asyncio.Event()
@@ -271,7 +296,7 @@ class Operations:
                 if index >= 0:
                     record = await self._enter(name, index, behaviour)
                 await self._sleep(name, index)
-            self._raise_fault(self._record(name), "")
+            await self._fault(name, "")
             response = await self._run(name, behaviour.on_finish)
             self._end(name, {"response": response}, behaviour.done_stage)
         except GoogleError as error:
@@ -292,7 +317,8 @@ class Operations:
             record["due"] = record["due"] + length
             self._touch(record, stage)
             self._store.put(COLLECTION, name, record)
-        self._raise_fault(record, stage)
+        if stage:
+            await self._fault(name, stage)
         on_stage = behaviour.on_stage
         if on_stage is not None and stage:
             await self._run(name, lambda operation: on_stage(operation, stage))
@@ -324,11 +350,22 @@ class Operations:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(event.wait(), delay)
 
-    def _raise_fault(self, record: Json, stage: str) -> None:
-        fault = record.get("fault")
-        if fault and fault.get("stage", "") == stage:
-            self.fault_met(fault["id"])
-            raise from_status(fault)
+    async def _fault(self, name: str, stage: str) -> None:
+        """What is planned for the stage ("" is the end): an error, or staying in it until `release`."""
+        while True:
+            event = self._wake[name]
+            event.clear()
+            record = self._record(name)
+            fault = record.get("fault")
+            if not fault or fault["stage"] != stage:
+                return
+            if self._meet(name, record, "error"):
+                error = from_status(fault["status"])
+                error.lines = fault["lines"]
+                raise error
+            if not self._meet(name, record, "stuck"):
+                return
+            await event.wait()
 
     def _touch(self, record: Json, stage: str) -> None:
         if stage:
@@ -341,7 +378,7 @@ class Operations:
         record.update(outcome)
         record["done"] = True
         self._touch(record, stage)
-        if record.get("forgotten"):
+        if record.get("forgotten") and not record.get("fault"):
             self._store.delete(COLLECTION, name)
         else:
             self._store.put(COLLECTION, name, record)

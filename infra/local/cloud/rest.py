@@ -59,7 +59,7 @@ ErrorStyle = Callable[[GoogleError], Response]
 
 def standard_error(error: GoogleError) -> Response:
     """Google's usual JSON error envelope."""
-    return GoogleJson(error.envelope(), status_code=error.http_status)
+    return GoogleJson(error.envelope(), status_code=error.http_status, headers=error.headers)
 
 
 class GoogleJson(JSONResponse):

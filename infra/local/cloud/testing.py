@@ -79,10 +79,41 @@ class Admin:
         names: list[str] = self.call("POST", "operations:advance", body)["operations"]
         return names
 
-    def fault(self, path: str, *, method: str = "", nth: int = 1, times: int = 1, **action: Any) -> str:
-        """Plans a fault: status={"code","message"}, reset="before"|"after", delaySeconds=…, operationError={…}."""
-        body = {"path": path, "method": method, "nth": nth, "times": times, "action": action}
-        return str(self.call("POST", "faults", body)["id"])
+    def fault(
+        self,
+        path: str,
+        *,
+        method: str = "",
+        nth: int = 1,
+        times: int = 1,
+        seconds: float = 0,
+        after: str = "",
+        **action: Any,
+    ) -> str:
+        """Plans a fault; `action` has the keys that `infra.local.cloud.faults.Fault` describes.
+
+        Args:
+            path: regular expression of the path.
+            method: HTTP method, "" for any.
+            nth: the first match that is struck.
+            times: how many matches are.
+            seconds: instead of `times`, how long from the first one on.
+            after: regular expression of a path that must be asked for first, for example that of a grant.
+            action: what happens.
+        """
+        body = {
+            "path": path,
+            "method": method,
+            "nth": nth,
+            "times": times,
+            "seconds": seconds,
+            "after": after,
+        }
+        return str(self.call("POST", "faults", {**body, "action": action})["id"])
+
+    def billed(self) -> list[list[str]]:
+        """Ids of the deployed models that billed at once, each time that one began to."""
+        return [moment["deployedModels"] for moment in self.call("GET", "billed")["moments"]]
 
     def unmet_faults(self) -> list[Json]:
         """Planned faults that have not struck as often as planned."""

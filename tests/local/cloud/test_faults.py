@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import time
+from email.utils import parsedate_to_datetime
+from typing import Any
+
 import httpx
 import pytest
 
@@ -68,6 +72,111 @@ def test_an_operation_fault_ends_the_operation_and_counts_then(cloud: LocalCloud
     assert not cloud.admin.unmet_faults()
 
 
+_ENABLE = f"{_PROJECT}/services/compute.googleapis.com"
+
+
+def _started(cloud: LocalCloud) -> str:
+    return str(cloud.http.post(f"{_ENABLE}:enable", json={}).json()["name"])
+
+
+@pytest.mark.parametrize("style", ["seconds", "date"])
+def test_retry_after_in_both_of_its_forms(cloud: LocalCloud, style: str) -> None:
+    cloud.admin.fault(
+        _PROJECT, status={"code": "RESOURCE_EXHAUSTED", "retryAfterSeconds": 7, "retryAfterAs": style}
+    )
+    answer = cloud.http.get(_PROJECT)
+    assert answer.status_code == 429
+    given = answer.headers["retry-after"]
+    if style == "seconds":
+        assert given == "7"
+    else:
+        assert 5 <= parsedate_to_datetime(given).timestamp() - time.time() <= 8
+    assert not cloud.admin.unmet_faults()
+
+
+def test_an_expired_token_in_googles_words(cloud: LocalCloud) -> None:
+    cloud.admin.fault(_PROJECT, status={"code": "UNAUTHENTICATED"})
+    answer = cloud.http.get(_PROJECT)
+    assert answer.status_code == 401
+    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+    assert answer.json()["error"]["details"][0]["reason"] == "ACCESS_TOKEN_EXPIRED"
+
+
+@pytest.mark.parametrize(("http", "phrase"), [(502, "Bad Gateway"), (504, "Gateway Timeout"), (599, "Error")])
+def test_the_page_of_a_proxy(cloud: LocalCloud, http: int, phrase: str) -> None:
+    cloud.admin.fault("/serviceAccounts$", proxy=http)
+    answer = cloud.http.post(f"{_PROJECT}/serviceAccounts", json={"accountId": "abcdef"})
+    assert (answer.status_code, answer.headers["content-type"]) == (http, "text/html; charset=utf-8")
+    assert f"<title>{http} {phrase}</title>" in answer.text
+    assert not cloud.http.get(f"{_PROJECT}/serviceAccounts").json()
+
+
+def test_a_cut_off_body_after_the_work(cloud: LocalCloud) -> None:
+    cloud.admin.fault("/serviceAccounts$", method="POST", body="truncated")
+    with pytest.raises(httpx.TransportError):
+        cloud.http.post(f"{_PROJECT}/serviceAccounts", json={"accountId": "abcdef"})
+    assert cloud.http.get(f"{_PROJECT}/serviceAccounts").json()["accounts"]
+
+
+def test_a_body_that_is_no_json_after_the_work(cloud: LocalCloud) -> None:
+    cloud.admin.fault("/serviceAccounts$", method="POST", body="garbled")
+    answer = cloud.http.post(f"{_PROJECT}/serviceAccounts", json={"accountId": "abcdef"})
+    assert answer.status_code == 200
+    with pytest.raises(ValueError, match="decode"):
+        answer.json()
+    assert cloud.http.get(f"{_PROJECT}/serviceAccounts").json()["accounts"]
+
+
+@pytest.mark.parametrize("when", ["delaySeconds", "answerDelaySeconds"])
+def test_an_answer_slower_than_the_client(cloud: LocalCloud, when: str) -> None:
+    delay: dict[str, Any] = {when: 0.4}
+    cloud.admin.fault("/serviceAccounts$", method="POST", **delay)
+    with pytest.raises(httpx.ReadTimeout):
+        cloud.http.post(f"{_PROJECT}/serviceAccounts", json={"accountId": "abcdef"}, timeout=0.1)
+    early = bool(cloud.http.get(f"{_PROJECT}/serviceAccounts").json())
+    assert early is (when == "answerDelaySeconds")
+    deadline = time.monotonic() + 10
+    while not cloud.http.get(f"{_PROJECT}/serviceAccounts").json():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_an_operation_that_never_ends_until_the_plan_is_cleared(cloud: LocalCloud) -> None:
+    cloud.admin.fault(":enable$", operationStuck={})
+    name = _started(cloud)
+    time.sleep(0.1)
+    assert "done" not in cloud.http.get(f"/v1/{name}").json()
+    assert not cloud.admin.unmet_faults()
+    cloud.admin.call("DELETE", "faults")
+    assert cloud.finished(f"/v1/{name}")["response"]
+
+
+@pytest.mark.parametrize(("how", "state"), [("running", "ENABLED"), ("dropped", "DISABLED")])
+def test_an_operation_that_is_lost(cloud: LocalCloud, how: str, state: str) -> None:
+    cloud.admin.fault(":enable$", operationLost=how)
+    name = _started(cloud)
+    assert cloud.admin.unmet_faults()
+    assert [cloud.http.get(f"/v1/{name}").status_code for _ in range(2)] == [404, 404]
+    assert cloud.http.get(_ENABLE).json()["state"] == state
+    assert [fault["met"] for fault in cloud.admin.call("GET", "faults")["faults"]] == [1]
+
+
+def test_a_denial_for_some_seconds_after_a_grant(cloud: LocalCloud) -> None:
+    cloud.admin.fault(
+        r"/projects/[^/:]+$",
+        after=":setIamPolicy$",
+        seconds=60,
+        status={"code": "PERMISSION_DENIED", "message": "not yet"},
+    )
+    assert cloud.http.get(_PROJECT).status_code == 200
+    policy = cloud.http.post(f"{_PROJECT}:getIamPolicy", json={}).json()
+    cloud.http.post(f"{_PROJECT}:setIamPolicy", json={"policy": policy}).raise_for_status()
+    assert [cloud.http.get(_PROJECT).status_code for _ in range(3)] == [403, 403, 403]
+    cloud.admin.advance_clock(61)
+    assert cloud.http.get(_PROJECT).status_code == 200
+    assert not cloud.admin.unmet_faults()
+
+
 @pytest.mark.parametrize(
     ("body", "text"),
     [
@@ -76,6 +185,14 @@ def test_an_operation_fault_ends_the_operation_and_counts_then(cloud: LocalCloud
         ({"path": "(", "action": {"reset": "before"}}, "not a regular expression"),
         ({"path": "x", "action": {"reset": "never"}}, "one of before, after"),
         ({"path": "x", "action": {"status": {"code": "TEAPOT"}}}, "one of ABORTED"),
+        ({"path": "x", "after": "(", "action": {"reset": "before"}}, "The after '(' is not a regular"),
+        ({"path": "x", "action": {"body": "lost"}}, "one of truncated, garbled"),
+        ({"path": "x", "action": {"operationLost": "found"}}, "one of running, dropped"),
+        ({"path": "x", "action": {"proxy": 200}}, "from 400 to 599"),
+        (
+            {"path": "x", "action": {"status": {"code": "INTERNAL", "retryAfterAs": "days"}}},
+            "one of seconds, date",
+        ),
         ({"path": "x", "action": {"explode": True}}, 'Unknown name "explode"'),
     ],
 )

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from infra.local.cloud.core import Cloud
 
 Json = dict[str, Any]
+#: Collection of what `Accounting.note` keeps.
+BILLED = "billed"
 
 
 def replicas(resources: Mapping[str, Any]) -> int:
@@ -46,6 +48,25 @@ class Accounting:
             machines.needs(resources, count).get(quota_id, 0)
             for resources, count in self._in_use(prefix, without)
         )
+
+    def note(self, endpoint: str, id: str, operation: str) -> None:
+        """Keeps which deployed models of an endpoint bill at once from now on: it grows only when one begins.
+
+        Args:
+            endpoint: the endpoint's name.
+            id: the deployed model that begins to bill.
+            operation: its deployment's name.
+        """
+        document = self.cloud.store.get(ENDPOINTS, endpoint) or {"deployedModels": {}}
+        deploying = self.cloud.operations.running(f"{endpoint}/operations/", "deployModel")
+        others = [
+            each.args["deployed"]["id"]
+            for each in deploying
+            if each.args.get("granted") and each.name != operation
+        ]
+        number = self.cloud.store.next_number(BILLED)
+        moment = {"endpoint": endpoint, "deployedModels": sorted([*document["deployedModels"], *others, id])}
+        self.cloud.store.put(BILLED, f"{number:08d}", moment)
 
     def _in_use(self, prefix: str, without: str) -> Iterator[tuple[Json, int]]:
         for name, document in self.cloud.store.items(ENDPOINTS, prefix):

@@ -22,6 +22,7 @@ from infra.local.cloud.aiplatform.names import (
 from infra.local.cloud.aiplatform.registry import Registry
 from infra.local.cloud.errors import GoogleError, already_exists, failed_precondition, not_found
 from infra.local.cloud.operations import Kind, Operation
+from infra.local.container.contract import LogLine
 
 if TYPE_CHECKING:
     from infra.local.cloud.core import Cloud
@@ -171,6 +172,7 @@ class Deployments:
         count = replicas(resources)
         if stage == "STARTING_DEPLOYMENT" and not args["granted"]:
             self.accounting.check(number, region, resources, count, operation.name)
+            self.accounting.note(args["endpoint"], args["deployed"]["id"], operation.name)
             args["granted"] = True
         elif stage == "ADDING_NODES_TO_CLUSTER" and not args["stocked"]:
             machine, accelerator, wanted = _stock(resources)
@@ -197,9 +199,10 @@ class Deployments:
             self.endpoints.save(document)
         return response(MESSAGES[args["version"]], "DeployModelResponse", {"deployedModel": deployed})
 
-    async def _abandon(self, operation: Operation, _error: GoogleError) -> None:
-        """Nothing of a failed deployment stays: no container, no replica, no entry."""
+    async def _abandon(self, operation: Operation, error: GoogleError) -> None:
+        """Nothing of a failed deployment stays but its log: no container, no replica, no entry."""
         args = operation.args
+        self.fleet.write(args["endpoint"], args["deployed"], [LogLine("ERROR", line) for line in error.lines])
         await self.fleet.stop(f"{args['endpoint']}/{args['deployed']['id']}")
         self._return_stock(args["endpoint"], args["deployed"], args["stocked"])
         args["stocked"] = args["granted"] = False

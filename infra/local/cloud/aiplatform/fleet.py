@@ -78,13 +78,13 @@ class Fleet:
         except BaseException:
             await container.stop()
             raise
-        self._write(endpoint, deployed, result.lines)
+        self.write(endpoint, deployed, result.lines)
         if not result.ok:
             await container.stop()
             raise _failed(endpoint, result.error or EXITED)
         return container
 
-    def _write(self, endpoint: str, deployed: Json, lines: Iterable[LogLine]) -> None:
+    def write(self, endpoint: str, deployed: Json, lines: Iterable[LogLine]) -> None:
         """Container logs as the service sends them; nothing when the deployment switched them off."""
         if not deployed.get("_logging", True):
             return

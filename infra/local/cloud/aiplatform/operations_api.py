@@ -12,7 +12,7 @@ from infra.local.cloud.aiplatform.context import Api
 from infra.local.cloud.aiplatform.filters import DEFAULT_PAGE, MAX_PAGE, Fields, compile_filter
 from infra.local.cloud.aiplatform.messages import MESSAGES
 from infra.local.cloud.errors import invalid, not_found
-from infra.local.cloud.operations import COLLECTION
+from infra.local.cloud.operations import COLLECTION, view
 from infra.local.cloud.store import decode_token, encode_token
 
 if TYPE_CHECKING:
@@ -106,9 +106,9 @@ class OperationsApi:
         prefix = f"{parent}/operations/" if kind else f"{parent}/"
         found: list[Json] = []
         last = token = ""
-        for key, _ in self.cloud.store.items(COLLECTION, prefix, after):
-            operation = self.cloud.operations.get(key)
-            if not wanted(operation):
+        for key, record in self.cloud.store.items(COLLECTION, prefix, after):
+            operation = view(record)
+            if record.get("forgotten") or not wanted(operation):
                 continue
             if len(found) == size:
                 token = encode_token(last)

@@ -25,7 +25,7 @@ _REASONS = {
 
 def storage_error(error: GoogleError) -> Response:
     """`{"error": {code, message, errors: [{message, domain, reason, …}]}}`."""
-    status = error.http_status
+    status, headers = error.http_status, error.headers
     if status == 304:
         return Response(status_code=304)
     if status == 401:
@@ -45,7 +45,7 @@ def storage_error(error: GoogleError) -> Response:
     body = {"error": {"code": status, "message": error.message, "errors": [entry]}}
     if disabled:
         body["error"] |= {"status": error.code, "details": error.details}
-    return GoogleJson(body, status_code=status)
+    return GoogleJson(body, status_code=status, headers=headers)
 
 
 def media_error(error: GoogleError) -> Response:
