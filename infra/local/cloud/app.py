@@ -186,6 +186,8 @@ class Front:
         elif fault.reset == "after":
             await self._app(scope, receive, _swallow)
             _abort(raw)
+        elif fault.hold:
+            await self._hold(fault, scope, receive, counted, raw)
         elif fault.status is not None:
             error = GoogleError(
                 fault.status["code"],
@@ -195,6 +197,41 @@ class Front:
             await style(scope["path"])(error)(scope, receive, counted)
         else:
             await self._app(scope, receive, counted)
+
+    async def _hold(self, fault: Fault, scope: Scope, receive: Receive, counted: Send, raw: Send) -> None:
+        """Serves a request that waits for the administrator; its client may be dead by then."""
+        body = await _whole(receive)
+        answer: list[Message] = []
+
+        async def kept(message: Message) -> None:
+            answer.append(message)
+
+        if fault.hold == "after":
+            await self._app(scope, body, kept)
+        if await self._cloud.faults.hold(fault.id):
+            _abort(raw)
+            return
+        if fault.hold == "before":
+            await self._app(scope, body, kept)
+        for message in answer:
+            await counted(message)
+
+
+async def _whole(receive: Receive) -> Receive:
+    """A request whose body has arrived: it can be served after its client is gone."""
+    parts: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            break
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            break
+
+    async def again() -> Message:
+        return {"type": "http.request", "body": b"".join(parts), "more_body": False}
+
+    return again
 
 
 async def _empty() -> Message:

@@ -1,11 +1,13 @@
 """Planned faults: which request gets which failure, and whether each planned one was met.
 
 A fault matches a method and a path; its nth match gets an HTTP error, a reset connection (before or after the request
-was carried out), a delay, or makes the operation that the request starts fail.
+was carried out), a delay, or makes the operation that the request starts fail. Or it is held, before or after it is
+carried out, until an administrator lets it go: so that a client can be killed at a known point.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +27,7 @@ SCHEMA: Json = {
     "action": {
         "status": {"code": str, "message": str, "details": [strict.ANY]},
         "reset": str,
+        "hold": str,
         "delaySeconds": strict.ANY,
         "operationError": {"code": str, "message": str, "stage": str},
     },
@@ -40,6 +43,7 @@ class Fault:
         id: its name.
         status: {"code": canonical name, "message", "details"} to answer instead of serving the request.
         reset: "before" drops the connection instead of serving; "after" serves, then drops it (the answer is lost).
+        hold: "before" or "after": waits there for `Faults.release`.
         delay_seconds: waits so long first.
         operation_error: the operation started by the request fails with it, in stage `stage` ("" at its end).
     """
@@ -48,6 +52,7 @@ class Fault:
     id: str
     status: Json | None
     reset: str
+    hold: str
     delay_seconds: float
     operation_error: Json | None
 
@@ -57,6 +62,31 @@ class Faults:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._held: dict[str, asyncio.Future[bool]] = {}  # of this process: a connection does not outlive it
+
+    def held(self) -> list[str]:
+        """Ids of the faults that hold a request now."""
+        return [id for id, future in self._held.items() if not future.done()]
+
+    async def hold(self, id: str) -> bool:
+        """Waits until the request that this fault holds is let go; whether it is to be dropped."""
+        self._held[id] = asyncio.get_running_loop().create_future()
+        return await self._held[id]
+
+    def release(self, id: str, drop: bool) -> None:
+        """Lets a held request go.
+
+        Args:
+            id: The fault's.
+            drop: Its connection is dropped; otherwise it is carried out and answered as if nothing had been.
+
+        Raises:
+            GoogleError: INVALID_ARGUMENT when the fault holds nothing.
+        """
+        future = self._held.get(id)
+        if future is None or future.done():
+            raise invalid(f"The fault {id!r} holds no request.")
+        future.set_result(drop)
 
     def plan(self, given: Json) -> Json:
         """Adds one fault and answers it.
@@ -68,11 +98,11 @@ class Faults:
         action = given.get("action") or {}
         if (
             not given.get("path")
-            or len(set(action) & {"status", "reset", "operationError", "delaySeconds"}) == 0
+            or len(set(action) & {"status", "reset", "hold", "operationError", "delaySeconds"}) == 0
         ):
             raise invalid(
-                "A fault needs a path (regular expression) and an action: status, reset, delaySeconds or "
-                "operationError."
+                "A fault needs a path (regular expression) and an action: status, reset, hold, delaySeconds "
+                "or operationError."
             )
         try:
             re.compile(given["path"])
@@ -84,6 +114,8 @@ class Faults:
                 raise invalid(f"{key}.code is {code!r}; one of {', '.join(sorted(CODES))}.")
         if action.get("reset", "before") not in {"before", "after"}:
             raise invalid(f"reset is {action['reset']!r}; one of before, after.")
+        if action.get("hold", "before") not in {"before", "after"}:
+            raise invalid(f"hold is {action['hold']!r}; one of before, after.")
         number = self._store.next_number("faults")
         fault = {
             "id": given.get("id") or f"fault-{number}",
@@ -125,6 +157,7 @@ class Faults:
                     fault["id"],
                     action.get("status"),
                     action.get("reset", ""),
+                    action.get("hold", ""),
                     float(action.get("delaySeconds") or 0),
                     action.get("operationError"),
                 )

@@ -80,9 +80,23 @@ class Admin:
         return names
 
     def fault(self, path: str, *, method: str = "", nth: int = 1, times: int = 1, **action: Any) -> str:
-        """Plans a fault: status={"code","message"}, reset="before"|"after", delaySeconds=…, operationError={…}."""
+        """Plans a fault: status={"code","message"}, reset="before"|"after",
+        hold="before"|"after", delaySeconds=…, operationError={…}."""
         body = {"path": path, "method": method, "nth": nth, "times": times, "action": action}
         return str(self.call("POST", "faults", body)["id"])
+
+    def held(self) -> list[str]:
+        """Ids of the faults that hold a request now."""
+        held: list[str] = self.call("GET", "faults")["held"]
+        return held
+
+    def release(self, fault: str, *, drop: bool = False) -> None:
+        """Lets a held request go: carried out and answered, or its connection dropped."""
+        self.call("POST", "faults:release", {"id": fault, "drop": drop})
+
+    def gpu_time(self) -> Json:
+        """now, and used: each stretch of time in which GPUs ran (deployedModel, gpus, from, to)."""
+        return self.call("GET", "gpus")
 
     def unmet_faults(self) -> list[Json]:
         """Planned faults that have not struck as often as planned."""

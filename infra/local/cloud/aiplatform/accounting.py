@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from infra.local.cloud.aiplatform import machines
-from infra.local.cloud.aiplatform.context import ENDPOINTS
+from infra.local.cloud.aiplatform.context import ENDPOINTS, GPU_TIME
 from infra.local.cloud.errors import GoogleError
 
 if TYPE_CHECKING:
@@ -26,11 +26,26 @@ def exceeded(message_ids: list[str]) -> GoogleError:
 
 
 class Accounting:
-    """Quota usage, counted from what is deployed and what is being deployed; nothing is stored."""
+    """Quota usage, counted from what is deployed and what is being deployed; and when GPUs ran."""
 
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
         cloud.quotas.usage_source = self.usage
+
+    def starts(self, name: str, resources: Json) -> None:
+        """GPUs begin to run, and to bill, for `name`, an "ENDPOINT/ID"; with another number of them, if they did."""
+        self.ends(name)
+        gpus = int(resources.get("machineSpec", {}).get("acceleratorCount", 0))
+        count = int(resources.get("minReplicaCount", 0))
+        number = self.cloud.store.next_number(GPU_TIME)
+        stretch = {"deployedModel": name, "gpus": gpus * count, "from": self.cloud.clock.now(), "to": None}
+        self.cloud.store.put(GPU_TIME, f"{number:08d}", stretch)
+
+    def ends(self, name: str) -> None:
+        """GPUs of `name` run no more; nothing where they did not."""
+        for key, stretch in self.cloud.store.items(GPU_TIME):
+            if stretch["deployedModel"] == name and stretch["to"] is None:
+                self.cloud.store.put(GPU_TIME, key, {**stretch, "to": self.cloud.clock.now()})
 
     def usage(self, project_number: str, quota_id: str, region: str, without: str = "") -> int:
         """Units in use.

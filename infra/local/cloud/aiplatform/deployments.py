@@ -177,6 +177,7 @@ class Deployments:
             if not self.cloud.capacity.take(region, machine, accelerator, wanted):
                 raise rules.stock_out(machine, accelerator)
             args["stocked"] = True
+            self.accounting.starts(f"{args['endpoint']}/{args['deployed']['id']}", resources)
         elif stage == "STARTING_MODEL_SERVER":
             await self.fleet.start(args["endpoint"], args["deployed"])
 
@@ -202,6 +203,8 @@ class Deployments:
         args = operation.args
         await self.fleet.stop(f"{args['endpoint']}/{args['deployed']['id']}")
         self._return_stock(args["endpoint"], args["deployed"], args["stocked"])
+        if args["stocked"]:
+            self.accounting.ends(f"{args['endpoint']}/{args['deployed']['id']}")
         args["stocked"] = args["granted"] = False
 
     def _return_stock(self, endpoint: str, deployed: Json, taken: bool) -> None:
@@ -264,6 +267,7 @@ class Deployments:
             document["trafficSplit"] = split if document["deployedModels"] else {}
             self.endpoints.save(document)
             self._return_stock(args["endpoint"], deployed, True)
+            self.accounting.ends(f"{args['endpoint']}/{args['id']}")
         return response(MESSAGES[args["version"]], "UndeployModelResponse", {})
 
     # mutateDeployedModel ---------------------------------------------------------------------------------------
@@ -317,6 +321,7 @@ class Deployments:
             )
         self._restock(region, current["dedicatedResources"], args["resources"])
         current["dedicatedResources"] = args["resources"]
+        self.accounting.starts(f"{args['endpoint']}/{args['id']}", args["resources"])
         current |= args["logging"]
         current["_logging"] = args["sends_logs"]
         ready = int(args["resources"].get("minReplicaCount", 0))
