@@ -16,6 +16,7 @@ from infra.cli import (
     models_list,
     predict,
     preflight,
+    recover,
     report,
     smoke,
     snippets,
@@ -36,6 +37,7 @@ app.command("chat")(chat.chat)
 app.command("fit")(fit.fit)
 app.command("preflight")(preflight.preflight)
 app.command("report")(report.report)
+app.command("recover")(recover.recover)
 app.command("bench")(bench.bench)
 app.command("predict")(predict.predict)
 app.command("smoke")(smoke.smoke)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Chosen", "by_settings"]
+__all__ = ["Chosen", "by_settings", "local_environment"]
 
 _ADDRESS: Final = "GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT"
 
@@ -62,10 +62,15 @@ def by_settings(stack: str, root: Path) -> Chosen:
 
 def _environment(stack: str, root: Path) -> Mapping[str, str]:
     """The environment; for the stack `local` of `make up` with the addresses that .local/env exports."""
+    return os.environ if os.environ.get(_ADDRESS) else local_environment(stack, root)
+
+
+def local_environment(stack: str, root: Path) -> Mapping[str, str]:
+    """The environment; for the stack `local` of `make up` with everything that .local/env exports."""
     import subprocess
 
     exports = root / ".local" / "env"
-    if stack != "local" or os.environ.get(_ADDRESS) or not exports.is_file():
+    if stack != "local" or not exports.is_file():
         return os.environ
     done = subprocess.run(
         ["/bin/sh", "-c", '. "$1" && env -0', "sh", str(exports)], cwd=root, capture_output=True, text=True

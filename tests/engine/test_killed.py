@@ -81,7 +81,7 @@ DEPLOYMENT = "vertexserving:index:Deployment"
 @pytest.mark.parametrize("kind", [ENDPOINT, DEPLOYMENT])
 def test_the_next_run_goes_on(stack: Stack, server: Server, killed: Callable[[str], None], kind: str) -> None:
     killed(kind)
-    _recover(stack, server)
+    _recover(stack)
     assert stack.pending() == []
     stack.up(refresh=False)
     assert ask(stack.outputs(), print).text
@@ -91,12 +91,17 @@ def test_the_next_run_goes_on(stack: Stack, server: Server, killed: Callable[[st
     assert billable(server.state()) == {}
 
 
+@pytest.mark.parametrize("kind", [ENDPOINT, MODEL, DEPLOYMENT])
 def test_a_destroy_forgets_nothing(
-    stack: Stack, server: Server, killed: Callable[[str], None], capfd: pytest.CaptureFixture[str]
+    stack: Stack,
+    server: Server,
+    killed: Callable[[str], None],
+    capfd: pytest.CaptureFixture[str],
+    kind: str,
 ) -> None:
-    killed(MODEL)
-    assert _recover(stack, server) is True  # a model may exist that only its provider finds again
-    stack.up(refresh=False)
+    killed(kind)
+    _recover(stack)
+    assert stack.pending() == []
     stack.destroy()
     assert billable(server.state()) == {}
     assert "Traceback" not in capfd.readouterr().out

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.routing import BaseRoute
 
 from infra.local.cloud import strict
-from infra.local.cloud.aiplatform.accounting import BILLED
+from infra.local.cloud.aiplatform.context import GPU_TIME
 from infra.local.cloud.core import Cloud
 from infra.local.cloud.errors import invalid
 from infra.local.cloud.requestlog import RequestLog
@@ -50,7 +50,8 @@ def routes(cloud: Cloud, log: RequestLog) -> list[BaseRoute]:
         ("GET", "/_local/faults", admin.faults, None, ()),
         ("POST", "/_local/faults", admin.plan_fault, None, ()),
         ("DELETE", "/_local/faults", admin.clear_faults, None, ()),
-        ("GET", "/_local/billed", admin.billed, None, ()),
+        ("POST", "/_local/faults:release", admin.release, {"id": str, "drop": bool}, ()),
+        ("GET", "/_local/gpus", admin.gpus, None, ()),
         ("GET", "/_local/requests", admin.requests, None, ("path", "method")),
         ("DELETE", "/_local/requests", admin.clear_requests, None, ()),
         ("POST", "/_local/projects", admin.make_project, {"projectId": str, "projectNumber": str}, ()),
@@ -152,15 +153,21 @@ class Admin:
 
     def faults(self, call: Call) -> Json:
         """The plan, and what of it was not met."""
-        return {"faults": self.cloud.faults.all(), "unmet": self.cloud.faults.unmet()}
+        faults = self.cloud.faults
+        return {"faults": faults.all(), "unmet": faults.unmet(), "held": faults.held()}
+
+    def release(self, call: Call) -> Json:
+        """Lets a held request go, or drops it."""
+        self.cloud.faults.release(call.body.get("id", ""), bool(call.body.get("drop")))
+        return {}
+
+    def gpus(self, call: Call) -> Json:
+        """Every stretch of time in which GPUs ran for a deployed model, oldest first."""
+        return {"now": self.cloud.clock.now(), "used": [used for _, used in self.cloud.store.items(GPU_TIME)]}
 
     def plan_fault(self, call: Call) -> Json:
         """Plans one fault."""
         return self.cloud.faults.plan(call.body)
-
-    def billed(self, call: Call) -> Json:
-        """What billed at once on an endpoint, each time that a deployment began to bill, oldest first."""
-        return {"moments": [moment for _, moment in self.cloud.store.items(BILLED)]}
 
     def clear_faults(self, call: Call) -> Json:
         """Forgets the plan; operations that it kept from ending go on."""

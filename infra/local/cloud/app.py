@@ -126,7 +126,8 @@ class Front:
                 await self._app(scope, receive, counted)
             else:
                 record["fault"] = fault.id
-                await strike(fault, self._app, scope, receive, counted, send, style(path))
+                held = self._cloud.faults.hold
+                await strike(fault, self._app, scope, receive, counted, send, style(path), held)
         finally:
             planned_fault.reset(token)
             record |= {"status": status, "ms": round((time.monotonic() - started) * 1000, 1)}

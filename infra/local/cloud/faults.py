@@ -2,11 +2,13 @@
 
 A fault matches a method and a path; its nth match gets an HTTP error (also as a proxy's page, or with Retry-After), a
 reset connection (before or after the request was carried out), a slow or broken answer, or makes the operation that
-the request starts fail, never end, or be forgotten.
+the request starts fail, never end, or be forgotten. Or it is held, before or after it is carried out, until an
+administrator lets it go: so that a client can be killed at a known point.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,10 +22,11 @@ from infra.local.cloud.store import Store
 Json = dict[str, Any]
 COLLECTION = "faults"
 #: What can be done to a request, and to the operation that it starts.
-ON_REQUEST = ("status", "proxy", "reset", "body", "delaySeconds", "answerDelaySeconds")
+ON_REQUEST = ("status", "proxy", "reset", "hold", "body", "delaySeconds", "answerDelaySeconds")
 ON_OPERATION = ("operationError", "operationStuck", "operationLost")
 _CHOICES = {
     "reset": ("before", "after"),
+    "hold": ("before", "after"),
     "body": ("truncated", "garbled"),
     "operationLost": ("running", "dropped"),
 }
@@ -46,6 +49,7 @@ SCHEMA: Json = {
         "proxy": int,
         "reset": str,
         "body": str,
+        "hold": str,
         "delaySeconds": strict.ANY,
         "answerDelaySeconds": strict.ANY,
         "operationError": {"code": str, "message": str, "stage": str, "lines": [str]},
@@ -65,8 +69,8 @@ class Fault:
         action: what happens, with the keys of `ON_REQUEST` and `ON_OPERATION`. `status` is answered instead of serving
             the request; `proxy` too, as the HTML page of a proxy with this HTTP status; `reset` "before" drops the
             connection instead of serving, "after" serves, then drops it; `body` serves, then answers the first half
-            of the body ("truncated") or something that is no JSON ("garbled"); `delaySeconds` waits before serving,
-            `answerDelaySeconds` after it. The operation that the request starts fails in a stage ("" at its end) with
+            of the body ("truncated") or something that is no JSON ("garbled"); `hold` waits "before" or "after" serving
+            for `Faults.release`; `delaySeconds` waits before serving, `answerDelaySeconds` after it. The operation that the request starts fails in a stage ("" at its end) with
             `operationError` (`lines` are what its container logged); stays in a stage until the plan is cleared with
             `operationStuck`; is answered with NOT_FOUND with `operationLost`, while its work goes on ("running") or is
             never done ("dropped").
@@ -89,6 +93,31 @@ class Faults:
         self._store, self._clock = store, clock
         #: Called when the plan is cleared: lets go of operations that never ended; set by `core`.
         self.cleared: Callable[[], None] = lambda: None
+        self._held: dict[str, asyncio.Future[bool]] = {}  # of this process: a connection does not outlive it
+
+    def held(self) -> list[str]:
+        """Ids of the faults that hold a request now."""
+        return [id for id, future in self._held.items() if not future.done()]
+
+    async def hold(self, id: str) -> bool:
+        """Waits until the request that this fault holds is let go; whether it is to be dropped."""
+        self._held[id] = asyncio.get_running_loop().create_future()
+        return await self._held[id]
+
+    def release(self, id: str, drop: bool) -> None:
+        """Lets a held request go.
+
+        Args:
+            id: The fault's.
+            drop: Its connection is dropped; otherwise it is carried out and answered as if nothing had been.
+
+        Raises:
+            GoogleError: INVALID_ARGUMENT when the fault holds nothing.
+        """
+        future = self._held.get(id)
+        if future is None or future.done():
+            raise invalid(f"The fault {id!r} holds no request.")
+        future.set_result(drop)
 
     def plan(self, given: Json) -> Json:
         """Adds one fault and answers it.

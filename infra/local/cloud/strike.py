@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
@@ -20,7 +21,14 @@ GARBLED = b"\x1f\x8b)]}' this is no JSON"
 
 
 async def strike(
-    fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, send: Send, raw: Send, style: ErrorStyle
+    fault: Fault,
+    app: ASGIApp,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    raw: Send,
+    style: ErrorStyle,
+    held: Callable[[str], Awaitable[bool]],
 ) -> None:
     """Answers a request that drew a fault.
 
@@ -30,6 +38,7 @@ async def strike(
         scope, receive, send: the request.
         raw: the server's own `send`, whose connection can be dropped.
         style: the error envelope of the service.
+        held: waits until the request that the fault with this id holds is let go; whether it is to be dropped.
     """
     action = fault.action
     if action.get("delaySeconds"):
@@ -40,6 +49,8 @@ async def strike(
     elif action.get("reset") == "after":
         await app(scope, receive, _swallow)
         _transport(raw).abort()
+    elif "hold" in action:
+        await _hold(fault, app, scope, await _received(receive), send, raw, held)
     elif "proxy" in action:
         await HTMLResponse(_page(action["proxy"]), action["proxy"])(scope, receive, send)
     elif "status" in action:
@@ -55,6 +66,33 @@ async def strike(
         await _answer(messages, action.get("body", ""), send, raw)
     else:
         await app(scope, receive, send)
+
+
+async def _hold(
+    fault: Fault,
+    app: ASGIApp,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    raw: Send,
+    held: Callable[[str], Awaitable[bool]],
+) -> None:
+    """Serves a request that waits for the administrator; its client may be dead by then."""
+    answer: list[Message] = []
+
+    async def keep(message: Message) -> None:
+        answer.append(message)
+
+    when = fault.action["hold"]
+    if when == "after":
+        await app(scope, receive, keep)
+    if await held(fault.id):
+        _transport(raw).abort()
+        return
+    if when == "before":
+        await app(scope, receive, keep)
+    for message in answer:
+        await send(message)
 
 
 def operation_fault(fault: Fault) -> Json:

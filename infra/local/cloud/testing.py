@@ -113,7 +113,30 @@ class Admin:
 
     def billed(self) -> list[list[str]]:
         """Ids of the deployed models that billed at once, each time that one began to."""
-        return [moment["deployedModels"] for moment in self.call("GET", "billed")["moments"]]
+        used = self.gpu_time()["used"]
+        return [
+            sorted(
+                {
+                    each["deployedModel"].rpartition("/")[2]
+                    for each in used
+                    if each["from"] <= begun["from"] and (each["to"] is None or each["to"] > begun["from"])
+                }
+            )
+            for begun in used
+        ]
+
+    def held(self) -> list[str]:
+        """Ids of the faults that hold a request now."""
+        held: list[str] = self.call("GET", "faults")["held"]
+        return held
+
+    def release(self, fault: str, *, drop: bool = False) -> None:
+        """Lets a held request go: carried out and answered, or its connection dropped."""
+        self.call("POST", "faults:release", {"id": fault, "drop": drop})
+
+    def gpu_time(self) -> Json:
+        """now, and used: each stretch of time in which GPUs ran (deployedModel, gpus, from, to)."""
+        return self.call("GET", "gpus")
 
     def unmet_faults(self) -> list[Json]:
         """Planned faults that have not struck as often as planned."""

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
@@ -19,12 +19,12 @@ from infra.local.engine.environment import PYTHON
 from infra.local.engine.pulumi import Engine, installed_engine
 from infra.local.engine.steps import LOCAL, ROOT, Problem, only_one
 from infra.local.gcp_plugin.install import install as install_gcp_plugin
-from infra.local.stack import environment, recovery, report, server
+from infra.local.stack import environment, report, server
 from infra.local.stack.report import out, say
 from infra.local.stack.runs import Interrupted, Stack
 
-#: Seconds after which the plugins of a killed engine have noticed that it is gone; until then they may still create.
-PLUGINS_END = 2.5
+if TYPE_CHECKING:
+    from infra.recovery.cloud import Google
 
 
 def main() -> int:
@@ -53,7 +53,7 @@ def up() -> None:
     every_route = wanted("SMOKE", os.environ.get("SMOKE") or "")
     stack_file = chosen_stack_file(os.environ.get("STACK_FILE") or "")
     stack, cloud = _prepare(stack_file, os.environ.get("CONTAINER") or "simulated")
-    _recover(stack, cloud)
+    _recover(stack)
     refresh = False
     if stack.resources() and not report.billable(cloud.state()):
         say("the local cloud has lost what the stack made: the stack is refreshed first")
@@ -122,12 +122,7 @@ def down() -> None:
         return
     running = server.find()
     stack, cloud = _prepare(None, running.container if running else "simulated")
-    if _recover(stack, cloud):
-        say("what that run had begun is finished first, so that nothing of it is forgotten")
-        try:
-            stack.up(refresh=False)
-        except Problem as problem:
-            say(f"{problem}\nThe rest is destroyed all the same.")
+    _recover(stack)
     if stack.resources():
         stack.destroy()
     else:
@@ -206,17 +201,15 @@ def _prepare(stack_file: str | None, container: str) -> tuple[Stack, server.Serv
     return stack, cloud
 
 
-def _recover(stack: Stack, cloud: server.Server) -> bool:
-    """Makes the state whole after a killed run; whether something may exist that only a deployment finds again."""
-    stack.unlock()
-    pending = stack.pending()
-    if not pending:
-        return False
-    names = [operation["resource"]["urn"].rpartition("::")[2] for operation in pending]
-    say(f"an earlier run was killed while it worked on {', '.join(names)}; the stack is read back first")
-    time.sleep(PLUGINS_END)
-    stack.recover(recovery.created(pending, cloud.exists))
-    return recovery.needs_a_deployment(pending)
+def _recover(stack: Stack) -> None:
+    """Makes the stack whole after a killed run."""
+
+    def cloud() -> Google:
+        from infra.recovery.cloud import Google  # httpx
+
+        return Google({}, stack.env)
+
+    stack.recover(cloud)
 
 
 def _engine() -> Engine:

@@ -6,19 +6,23 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from infra.client.errors import NoAnswer
 from infra.local.engine.pulumi import Engine
 from infra.local.engine.steps import ROOT, Problem
 from infra.local.stack.environment import STACK
+from infra.recovery import EngineFailed, InUse, StackEngine, locks, recover, repair
+
+if TYPE_CHECKING:
+    from infra.recovery.cloud import Google
 
 PROJECT = "vertex-vllm"
 TOLD_EVERY = 10.0  # seconds
@@ -51,33 +55,44 @@ class Stack:
             side_file.unlink(missing_ok=True)
         self._quiet("stack", "select", "--create", STACK)
 
-    def unlock(self) -> None:
-        """Waits for another run on the stack, and takes away the lock of one that was killed.
+    def recover(self, cloud: Callable[[], Google]) -> None:
+        """Waits for another run on the stack; makes the stack whole after one that was killed.
+
+        Args:
+            cloud: Makes the client of the local cloud; called only where a killed run left something to look up.
 
         Raises:
-            Problem: The other run is on another machine, which cannot be watched from here.
+            Problem: The other run is on another machine, which cannot be watched from here, or something failed.
         """
-        for lock in sorted(self.backend.glob(f".pulumi/locks/*/{PROJECT}/{STACK}/*.json")):
-            owner = _read_json(lock)
-            pid, host = owner.get("pid", 0), owner.get("hostname", "")
-            if host != socket.gethostname():
-                raise Problem(
-                    f"Another pulumi (process {pid} on {host}, since {owner.get('timestamp', '?')}) works on the local "
-                    f"stack. Wait for it, or stop it (kill {pid}), and run make again."
-                )
-            self._wait_for(pid, lock)
-            if lock.exists():
-                self.say(f"an earlier run (process {pid}) was killed; its lock is taken away")
-                lock.unlink(missing_ok=True)
+        self._wait_for_others()
         end_orphans(self.engine.folder)
+        state = self._checkpoint()
+        if not (self._locks() or repair.pending(state) or repair.unread(state)):
+            return  # without a question to the engine, which takes 0.3 s
+        self.say("an earlier run was killed; what it made is brought into the state (vertex-vllm recover)")
+        try:
+            recover(
+                StackEngine(str(self.engine.command), STACK, ROOT, self.env),
+                project=PROJECT,
+                cloud=cloud,
+                backups=self.backend.parent / "recover",
+                say=self.say,
+                may=lambda _: False,
+            )
+        except (InUse, EngineFailed, NoAnswer) as error:
+            raise Problem(str(error)) from None
 
-    def _wait_for(self, pid: int, lock: Path) -> None:
-        """Returns when that run is over: it has given back its lock, or its process is gone."""
+    def _locks(self) -> list[locks.Lock]:
+        return locks.in_folder(self.backend, PROJECT, STACK)
+
+    def _wait_for_others(self) -> None:
+        """Returns when no run of this machine is alive: each has given back its lock, or its process is gone."""
         begun = time.monotonic()
         told = -TOLD_EVERY
-        while lock.exists() and is_alive(pid):
+        while alive := [lock for lock in self._locks() if lock.alive]:
             if time.monotonic() - begun >= told + TOLD_EVERY:
                 told = time.monotonic() - begun
+                pid = alive[0].pid
                 self.say(f"another pulumi (process {pid}) works on this stack; waiting for it ({told:.0f} s)")
             time.sleep(0.2)
 
@@ -106,20 +121,6 @@ class Stack:
         history = json.loads(self._quiet("stack", "history", "--json", "--page-size", "1", "--stack", STACK))
         changes: dict[str, int] = history[0].get("resourceChanges", {}) if history else {}
         return changes
-
-    def recover(self, created: Mapping[str, str]) -> None:
-        """Clears the operations of a killed run from the state and reads back what exists.
-
-        Args:
-            created: URN -> id of what that run did create; taken into the state.
-
-        Raises:
-            Problem: It failed; the engine has said why.
-            Interrupted: The user stopped it.
-        """
-        imports = [f"--import-pending-creates={part}" for pair in created.items() for part in pair]
-        options = ["--yes", "--skip-preview", "--suppress-outputs", "--clear-pending-creates"]
-        self._live("refresh", *options, *imports)
 
     def destroy(self) -> None:
         """Destroys everything in the stack; shows it live.
@@ -188,18 +189,6 @@ def _interrupts_left_to(children: list[subprocess.Popen[bytes]]) -> Iterator[lis
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether this process is a pulumi; a number that another program has by now does not count.
-
-    Nor does a dead process that nobody has collected, which is what a killed one stays where process 1 is no init.
-    """
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and "pulumi" in " ".join(process.cmdline())
-    except (psutil.Error, ValueError):
-        return False
 
 
 def end_orphans(folder: Path) -> None:

@@ -42,14 +42,6 @@ class Server:
         """What exists in the local cloud, by kind."""
         return self._get("_local/state")
 
-    def exists(self, path: str) -> bool:
-        """Whether a path of the cloud's APIs answers, asked by the project's owner."""
-        try:
-            self._get(path)
-        except urllib.error.HTTPError:
-            return False
-        return True
-
     def _get(self, path: str) -> dict[str, Any]:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
         with opener.open(f"{self.url}/{path}", timeout=30) as answer:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import time
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -200,3 +201,56 @@ def test_bad_plans_are_refused(cloud: LocalCloud, body: dict[str, object], text:
     answer = cloud.http.post("/_local/faults", json=body)
     assert answer.status_code == 400
     assert text in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("when", "exists"), [("before", False), ("after", True)])
+@pytest.mark.parametrize("drop", [True, False])
+def test_a_held_request_waits_where_it_is_told(
+    cloud: LocalCloud, when: str, exists: bool, drop: bool
+) -> None:
+    fault = cloud.admin.fault("/serviceAccounts$", method="POST", hold=when)
+    made: list[int] = []
+
+    def make() -> None:
+        try:
+            made.append(
+                cloud.http.post(f"{_PROJECT}/serviceAccounts", json={"accountId": "abcdef"}).status_code
+            )
+        except httpx.TransportError:
+            made.append(0)
+
+    def accounts() -> int:
+        with httpx.Client(base_url=cloud.url, trust_env=False) as client:
+            return len(client.get(f"{_PROJECT}/serviceAccounts").json().get("accounts", []))
+
+    client = threading.Thread(target=make)
+    client.start()
+    while not cloud.admin.held():
+        time.sleep(0.005)
+    assert cloud.admin.held() == [fault]
+    assert accounts() == exists
+    cloud.admin.release(fault, drop=drop)
+    client.join()
+    assert made == [0 if drop else 200]
+    assert accounts() == (exists or not drop)
+    assert not cloud.admin.held()
+
+
+def test_a_held_request_is_carried_out_after_its_client_died(cloud: LocalCloud) -> None:
+    fault = cloud.admin.fault("/serviceAccounts$", method="POST", hold="before")
+    with (
+        pytest.raises(httpx.ReadTimeout),
+        httpx.Client(base_url=cloud.url, trust_env=False, timeout=0.3) as client,
+    ):
+        client.post(f"{_PROJECT}/serviceAccounts", json={"accountId": "abcdef"})
+    assert cloud.http.get(f"{_PROJECT}/serviceAccounts").json().get("accounts", []) == []
+    cloud.admin.release(fault)
+    deadline = time.monotonic() + 10
+    while not cloud.http.get(f"{_PROJECT}/serviceAccounts").json().get("accounts"):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_only_what_is_held_can_be_let_go(cloud: LocalCloud) -> None:
+    with pytest.raises(httpx.HTTPStatusError):
+        cloud.admin.release("nothing")

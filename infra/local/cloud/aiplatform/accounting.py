@@ -6,15 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from infra.local.cloud.aiplatform import machines
-from infra.local.cloud.aiplatform.context import ENDPOINTS
+from infra.local.cloud.aiplatform.context import ENDPOINTS, GPU_TIME
 from infra.local.cloud.errors import GoogleError
 
 if TYPE_CHECKING:
     from infra.local.cloud.core import Cloud
 
 Json = dict[str, Any]
-#: Collection of what `Accounting.note` keeps.
-BILLED = "billed"
 
 
 def replicas(resources: Mapping[str, Any]) -> int:
@@ -28,11 +26,26 @@ def exceeded(message_ids: list[str]) -> GoogleError:
 
 
 class Accounting:
-    """Quota usage, counted from what is deployed and what is being deployed; nothing is stored."""
+    """Quota usage, counted from what is deployed and what is being deployed; and when GPUs ran."""
 
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
         cloud.quotas.usage_source = self.usage
+
+    def starts(self, name: str, resources: Json) -> None:
+        """GPUs begin to run, and to bill, for `name`, an "ENDPOINT/ID"; with another number of them, if they did."""
+        self.ends(name)
+        gpus = int(resources.get("machineSpec", {}).get("acceleratorCount", 0))
+        count = int(resources.get("minReplicaCount", 0))
+        number = self.cloud.store.next_number(GPU_TIME)
+        stretch = {"deployedModel": name, "gpus": gpus * count, "from": self.cloud.clock.now(), "to": None}
+        self.cloud.store.put(GPU_TIME, f"{number:08d}", stretch)
+
+    def ends(self, name: str) -> None:
+        """GPUs of `name` run no more; nothing where they did not."""
+        for key, stretch in self.cloud.store.items(GPU_TIME):
+            if stretch["deployedModel"] == name and stretch["to"] is None:
+                self.cloud.store.put(GPU_TIME, key, {**stretch, "to": self.cloud.clock.now()})
 
     def usage(self, project_number: str, quota_id: str, region: str, without: str = "") -> int:
         """Units in use.
@@ -48,25 +61,6 @@ class Accounting:
             machines.needs(resources, count).get(quota_id, 0)
             for resources, count in self._in_use(prefix, without)
         )
-
-    def note(self, endpoint: str, id: str, operation: str) -> None:
-        """Keeps which deployed models of an endpoint bill at once from now on: it grows only when one begins.
-
-        Args:
-            endpoint: the endpoint's name.
-            id: the deployed model that begins to bill.
-            operation: its deployment's name.
-        """
-        document = self.cloud.store.get(ENDPOINTS, endpoint) or {"deployedModels": {}}
-        deploying = self.cloud.operations.running(f"{endpoint}/operations/", "deployModel")
-        others = [
-            each.args["deployed"]["id"]
-            for each in deploying
-            if each.args.get("granted") and each.name != operation
-        ]
-        number = self.cloud.store.next_number(BILLED)
-        moment = {"endpoint": endpoint, "deployedModels": sorted([*document["deployedModels"], *others, id])}
-        self.cloud.store.put(BILLED, f"{number:08d}", moment)
 
     def _in_use(self, prefix: str, without: str) -> Iterator[tuple[Json, int]]:
         for name, document in self.cloud.store.items(ENDPOINTS, prefix):

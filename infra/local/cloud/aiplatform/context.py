@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 MODELS, ENDPOINTS = "aiplatform_models", "aiplatform_endpoints"
+GPU_TIME = "aiplatform_gpu_time"
 
 
 @dataclass

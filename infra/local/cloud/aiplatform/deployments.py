@@ -172,13 +172,13 @@ class Deployments:
         count = replicas(resources)
         if stage == "STARTING_DEPLOYMENT" and not args["granted"]:
             self.accounting.check(number, region, resources, count, operation.name)
-            self.accounting.note(args["endpoint"], args["deployed"]["id"], operation.name)
             args["granted"] = True
         elif stage == "ADDING_NODES_TO_CLUSTER" and not args["stocked"]:
             machine, accelerator, wanted = _stock(resources)
             if not self.cloud.capacity.take(region, machine, accelerator, wanted):
                 raise rules.stock_out(machine, accelerator)
             args["stocked"] = True
+            self.accounting.starts(f"{args['endpoint']}/{args['deployed']['id']}", resources)
         elif stage == "STARTING_MODEL_SERVER":
             await self.fleet.start(args["endpoint"], args["deployed"])
 
@@ -205,6 +205,8 @@ class Deployments:
         self.fleet.write(args["endpoint"], args["deployed"], [LogLine("ERROR", line) for line in error.lines])
         await self.fleet.stop(f"{args['endpoint']}/{args['deployed']['id']}")
         self._return_stock(args["endpoint"], args["deployed"], args["stocked"])
+        if args["stocked"]:
+            self.accounting.ends(f"{args['endpoint']}/{args['deployed']['id']}")
         args["stocked"] = args["granted"] = False
 
     def _return_stock(self, endpoint: str, deployed: Json, taken: bool) -> None:
@@ -267,6 +269,7 @@ class Deployments:
             document["trafficSplit"] = split if document["deployedModels"] else {}
             self.endpoints.save(document)
             self._return_stock(args["endpoint"], deployed, True)
+            self.accounting.ends(f"{args['endpoint']}/{args['id']}")
         return response(MESSAGES[args["version"]], "UndeployModelResponse", {})
 
     # mutateDeployedModel ---------------------------------------------------------------------------------------
@@ -320,6 +323,7 @@ class Deployments:
             )
         self._restock(region, current["dedicatedResources"], args["resources"])
         current["dedicatedResources"] = args["resources"]
+        self.accounting.starts(f"{args['endpoint']}/{args['id']}", args["resources"])
         current |= args["logging"]
         current["_logging"] = args["sends_logs"]
         ready = int(args["resources"].get("minReplicaCount", 0))

@@ -1,0 +1,136 @@
+"""Google's services as a recovery asks them: plain reads at the addresses and with the credentials of the stack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlsplit
+
+from infra import naming
+from infra.client import NoAnswer
+from infra.client.endpoint import http_client
+from infra.client.token import Token
+from infra.preflight.subject import hosts
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["Google"]
+
+Json = dict[str, Any]
+_TIMEOUT_S: Final = 30.0
+
+
+class Google:
+    """What exists in Google Cloud, for one stack.
+
+    Args:
+        config: The stack's configuration by full key, as Pulumi.STACK.yaml has it.
+        environ: Environment variables: addresses and credentials, as of Google's Pulumi and Terraform provider.
+
+    Raises of every method: `NoAnswer` where a service cannot be asked, or refuses.
+    """
+
+    def __init__(self, config: Mapping[str, str], environ: Mapping[str, str]) -> None:
+        self._config, self._environ = config, environ
+        region = config.get("gcp:region", "us-central1")
+        self._hosts = hosts(config, environ, region=region)
+        self._local = naming.is_loopback(self._hosts.vertex)
+        self._token = Token(local=self._local, environ=_login(config, environ))
+        self._http: httpx.Client = http_client(local=self._local, timeout_s=_TIMEOUT_S)
+
+    def vertex(self, location: str, path: str, **query: str) -> Json | None:
+        """A resource of Vertex AI, None where there is none. `path` is below the version."""
+        base = hosts(self._config, self._environ, region=location).vertex
+        return self._send("GET", f"{base}/{path}", params=query)
+
+    def operations(self, location: str, parent: str, kind: str) -> list[str]:
+        """Names of the operations under way on a resource, by the name of their metadata message."""
+        found = self.vertex(location, f"{parent}/operations", pageSize="100") or {}
+        return [
+            str(each.get("name"))
+            for each in found.get("operations") or ()
+            if not each.get("done")
+            and str((each.get("metadata") or {}).get("@type", "")).rpartition(".")[2] == kind
+        ]
+
+    def account(self, name: str) -> Json | None:
+        """A service account, `projects/P/serviceAccounts/EMAIL`."""
+        return self._send("GET", f"{self._hosts.iam}/{name}")
+
+    def project_policy(self, project: str) -> Json | None:
+        """The IAM policy of a project."""
+        body = {"options": {"requestedPolicyVersion": 3}}
+        return self._send(
+            "POST", f"{self._hosts.resource_manager}/projects/{project}:getIamPolicy", json=body
+        )
+
+    def bucket(self, name: str) -> Json | None:
+        """A bucket."""
+        return self._send("GET", f"{self._hosts.storage}/b/{quote(name, safe='')}")
+
+    def bucket_policy(self, name: str) -> Json | None:
+        """The IAM policy of a bucket."""
+        query = {"optionsRequestedPolicyVersion": "3"}
+        return self._send("GET", f"{self._hosts.storage}/b/{quote(name, safe='')}/iam", params=query)
+
+    def objects(self, bucket: str, prefix: str) -> list[str]:
+        """The contents of a bucket's objects whose names begin with `prefix`, at most 1000 of them."""
+        url = f"{self._hosts.storage}/b/{quote(bucket, safe='')}/o"
+        found = self._send("GET", url, params={"prefix": prefix}) or {}
+        names = [str(each["name"]) for each in found.get("items") or ()]
+        return [self._text(f"{url}/{quote(name, safe='')}") for name in names]
+
+    def dashboards(self, project: str) -> list[Json]:
+        """The dashboards of a project, at most 1000."""
+        base = self._hosts.monitoring.removesuffix("/v3")
+        url = f"{base}/v1/projects/{project}/dashboards"
+        return list((self._send("GET", url, params={"pageSize": "1000"}) or {}).get("dashboards") or ())
+
+    def alert_policies(self, project: str) -> list[Json]:
+        """The alert policies of a project, at most 1000."""
+        url = f"{self._hosts.monitoring}/projects/{project}/alertPolicies"
+        return list((self._send("GET", url, params={"pageSize": "1000"}) or {}).get("alertPolicies") or ())
+
+    def _text(self, url: str) -> str:
+        answer = self._request("GET", url, params={"alt": "media"})
+        return answer.text if answer.is_success else ""
+
+    def _send(self, method: str, url: str, **content: Any) -> Json | None:
+        answer = self._request(method, url, **content)
+        if answer.status_code == 404:
+            return None
+        try:
+            document = answer.json()
+        except ValueError:
+            document = None
+        host = urlsplit(url).netloc
+        if not isinstance(document, dict):
+            raise NoAnswer(f"{host} answers {answer.status_code} without JSON (a proxy or a sign-in page?)")
+        if answer.is_success:
+            return document
+        refusal = document.get("error")
+        said = refusal.get("message") if isinstance(refusal, dict) else None
+        raise NoAnswer(
+            f"{host} answers {answer.status_code}: {' '.join(str(said or 'no reason').split())[:400]}"
+        )
+
+    def _request(self, method: str, url: str, **content: Any) -> httpx.Response:
+        import httpx
+
+        try:
+            return self._http.request(method, url, headers=self._token.headers(), **content)
+        except httpx.HTTPError as error:
+            start = " Is the local cloud up? make env starts it." if self._local else ""
+            host = urlsplit(url).netloc
+            raise NoAnswer(f"{host} cannot be reached: {error or type(error).__name__}.{start}") from None
+
+
+def _login(config: Mapping[str, str], environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment, with the credentials that the configuration names before it."""
+    own = {
+        "GOOGLE_OAUTH_ACCESS_TOKEN": config.get("gcp:accessToken"),
+        "GOOGLE_CREDENTIALS": config.get("gcp:credentials"),
+        "GOOGLE_IMPERSONATE_SERVICE_ACCOUNT": config.get("gcp:impersonateServiceAccount"),
+    }
+    return {**environ, **{key: value for key, value in own.items() if value}}

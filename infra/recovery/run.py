@@ -1,0 +1,213 @@
+"""The recovery of one stack, step by step: nothing is changed before all of it is known, and each step can be repeated.
+
+Killed before the state is written, everything is as it was. Killed after it, the state names all that exists, and the
+next recovery reads back what this one did not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from infra.provider.names import deployed_model_name, endpoint_name
+from infra.recovery import locks, repair
+from infra.recovery.engine import EngineFailed, StackEngine
+from infra.recovery.find import DEPLOYMENT, Cloud, Found, find
+
+Json = dict[str, Any]
+
+PLUGINS_END_S: Final = 2.5
+"""Seconds after which the plugins of a killed engine have noticed that it is gone; until then they may still create."""
+
+_UNDEPLOYED_S: Final = 600.0
+"""Longest wait for an undeployment that a killed destroy began; Google undeploys within minutes."""
+
+
+class InUse(Exception):
+    """A run works on the stack, or may; `str(e)` says whose, and what to do."""
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What a recovery did.
+
+    Attributes:
+        lock: A lock was taken away.
+        operations: How many operations had been under way.
+        backup: The state as it was; None where it was not written.
+    """
+
+    lock: bool = False
+    operations: int = 0
+    backup: Path | None = None
+
+
+class _Cloud(Cloud, Protocol):
+    def objects(self, bucket: str, prefix: str) -> list[str]: ...
+
+
+def recover(
+    engine: StackEngine,
+    *,
+    project: str,
+    cloud: Callable[[], _Cloud],
+    backups: Path,
+    say: Callable[[str], None],
+    may: Callable[[str], bool],
+) -> Recovered:
+    """Takes a stale lock away, and puts into the state what the killed run made.
+
+    Args:
+        engine: Pulumi, for the stack.
+        project: Name of the Pulumi project.
+        cloud: Makes the client of the cloud; called only where something has to be looked up.
+        backups: Folder for the state as it was.
+        say: Told what is done, a line at a time.
+        may: Asked whether a lock may be taken away whose run cannot be watched from here.
+
+    Raises:
+        InUse: A run is alive, or `may` said no; nothing was changed.
+        EngineFailed: Pulumi did not do something; the state is whole, and the same call goes on from there.
+        NoAnswer: The cloud cannot be asked; no state was written.
+    """
+    lock = _unlock(engine, project, cloud, say, may)
+    before = engine.export()
+    deployment = before.get("deployment") or {}
+    pending, unread = repair.pending(deployment), repair.unread(deployment)
+    if not pending:
+        if unread:
+            say(f"an earlier recovery did not end; {len(unread)} resources are read back")
+            engine.read_back(unread)
+        return Recovered(lock, len(unread))
+    time.sleep(PLUGINS_END_S)
+    google = cloud()
+    found = _look(deployment, pending, google, say)
+    for operation in pending:
+        _wait_for_undeployment(operation, google, say)
+    if engine.export() != before:
+        raise InUse(
+            "The state was written meanwhile: another run works on the stack. Wait for it, then try again."
+        )
+    backup = _keep(before, backups, engine.short_name)
+    say(f"state as it was: {backup}")
+    after = repair.repaired(deployment, found)
+    engine.write({**before, "deployment": after})
+    say(f"state written: {len(pending)} pending operations less")
+    changed = {each["resource"]["urn"] for each in pending if each["type"] in ("updating", "deleting")}
+    targets = {*repair.unread(after), *(each["urn"] for each in after["resources"] if each["urn"] in changed)}
+    if targets:
+        say(f"{len(targets)} resources are read back by their providers")
+        engine.read_back(sorted(targets))
+    return Recovered(lock, len(pending), backup)
+
+
+def _unlock(
+    engine: StackEngine,
+    project: str,
+    cloud: Callable[[], _Cloud],
+    say: Callable[[str], None],
+    may: Callable[[str], bool],
+) -> bool:
+    backend = engine.backend()
+    folder = locks.folder_of(backend)
+    found: list[locks.Lock] | None
+    if folder is not None:
+        found = locks.in_folder(folder, project, engine.short_name)
+    elif backend.startswith("gs://"):
+        found = locks.in_bucket(
+            backend, project, engine.short_name, lambda bucket, prefix: cloud().objects(bucket, prefix)
+        )
+    elif backend.startswith(("http://", "https://")):
+        found = [locks.Lock()] if engine.updating() else []
+    else:
+        found = None
+    if found is None:
+        question = (
+            f"The state lies in {backend}, whose locks cannot be read from here. Does no pulumi work on it?"
+        )
+        if not may(question):
+            raise InUse(
+                f"The state lies in {backend}, whose locks cannot be read from here. Make sure that no pulumi works "
+                f"on the stack {engine.stack}, then run vertex-vllm recover --stack {engine.stack} --yes."
+            )
+        engine.cancel()
+        return False
+    for lock in found:
+        if lock.alive:
+            raise InUse(
+                f"A pulumi is at work on the stack {engine.stack}: {lock}. Wait for it, or stop it (kill {lock.pid}), "
+                "then try again."
+            )
+        if not lock.here and not may(
+            f"The lock is held by {lock}, which cannot be watched from here. Is it gone?"
+        ):
+            raise InUse(
+                f"The stack {engine.stack} is locked by {lock}, which cannot be watched from here. Make sure that it "
+                f"is gone, then run vertex-vllm recover --stack {engine.stack} --yes."
+            )
+    if not found:
+        return False
+    engine.cancel()
+    for lock in found:
+        say(f"lock taken away: {lock}" + (", which was killed" if lock.here else ""))
+    return True
+
+
+def _look(
+    deployment: Json, pending: list[Json], cloud: Cloud, say: Callable[[str], None]
+) -> list[tuple[Json, Found | None]]:
+    known = {str(each["id"]) for each in deployment.get("resources") or () if each.get("id")}
+    result: list[tuple[Json, Found | None]] = []
+    for operation in pending:
+        resource = operation["resource"]
+        name = f"{resource['type']} {resource['urn'].rpartition('::')[2]}"
+        if operation["type"] != "creating":
+            say(f"{operation['type']} {name}: begun; the next run repeats it")
+            continue
+        made = find(resource["type"], resource.get("inputs") or {}, cloud, known)
+        if made is None:
+            say(f"creating {name}: nothing that a destroy would have to remove")
+        else:
+            known.add(made.id)
+            say(f"creating {name}: {made.words} ({made.id})")
+        result.append((operation, made))
+    return result
+
+
+def _wait_for_undeployment(operation: Json, cloud: Cloud, say: Callable[[str], None]) -> None:
+    """Until a model that is being undeployed is gone: read back before, it would count as deployed."""
+    resource = operation["resource"]
+    if operation["type"] != "deleting" or resource["type"] != DEPLOYMENT:
+        return
+    parts = deployed_model_name(str(resource.get("id") or ""))
+    name = endpoint_name(parts[0]) if parts else None
+    if parts is None or name is None:
+        return
+    deadline = time.monotonic() + _UNDEPLOYED_S
+    told = False
+    while cloud.operations(name.location, parts[0], "UndeployModelOperationMetadata"):
+        if time.monotonic() > deadline:
+            say(f"deployed model {parts[1]} is still being undeployed after {_UNDEPLOYED_S:.0f} s")
+            return
+        if not told:
+            say(f"deployed model {parts[1]} is being undeployed; waiting for it")
+            told = True
+        time.sleep(0.5)
+
+
+def _keep(document: Json, folder: Path, stack: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    at = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")[:-3]
+    path = folder / f"{stack}-{at}.json"
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(document, file, indent=2)
+    return path
+
+
+__all__ = ["EngineFailed", "InUse", "Recovered", "recover"]
