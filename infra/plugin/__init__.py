@@ -19,10 +19,11 @@ from infra.plugin.resource import (
     ResourceError,
     State,
 )
-from infra.plugin.values import UNKNOWN, contains_unknown
+from infra.plugin.values import UNKNOWN, Asset, contains_unknown
 
 __all__ = [
     "UNKNOWN",
+    "Asset",
     "Check",
     "Context",
     "Diff",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 Properties = dict[str, Any]
-"""Properties of a resource as plain values: None, bool, int, float, str, list, dict with str keys, or
+"""Properties of a resource as plain values: None, bool, int, float, str, list, dict with str keys, Asset, or
 UNKNOWN.
 """
 

@@ -2,8 +2,9 @@
 
 The wire knows only JSON; what JSON cannot say is spelled with agreed strings. An unknown value (an output
 that a preview cannot know yet) is one of seven strings, one for each type it may turn out to have. Secrets,
-outputs, assets and references to resources are objects marked by a signature. This provider host tells the
-engine that it accepts none of the latter, so it only has to recognise them in order to refuse them clearly.
+outputs, assets, archives and references to resources are objects marked by a signature. Assets are carried;
+of the others this provider host tells the engine that it accepts none, so it only has to recognise them in
+order to refuse them clearly.
 
 Source of the constants: pulumi/sdk `go/common/resource/plugin/rpc.go` and
 `go/common/resource/{properties,sig}.go`.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from google.protobuf import struct_pb2
@@ -20,8 +22,8 @@ from google.protobuf import struct_pb2
 SIGNATURE_KEY: Final = "4dabf18193072939515e22adb298388d"
 SECRET_SIGNATURE: Final = "1b47061264138c4ac30d75fd1eb44270"
 OUTPUT_SIGNATURE: Final = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
+ASSET_SIGNATURE: Final = "c44067f5952c0a294b673a41bacd8c17"
 REFUSED_SIGNATURES: Final = {
-    "c44067f5952c0a294b673a41bacd8c17": "an asset",
     "0def7320c3a5731c473e5ecbe6d01bc7": "an archive",
     "5cf8f73096256a8f31e491e813e4eb8e": "a resource",
 }
@@ -75,6 +77,23 @@ UNKNOWN: Final = Unknown()
 """A value that a preview cannot know yet. Compare with `is`."""
 
 
+@dataclass(frozen=True)
+class Asset:
+    """A file or a text as a property: one of ``path``, ``text`` and ``uri``, the others empty.
+
+    The engine gives its SHA-256 in hexadecimal as ``hash``; a state keeps the hash and may have left the text
+    out. A relative path is relative to the folder that the engine runs in, which is the plugin's too.
+    """
+
+    path: str = ""
+    text: str = ""
+    uri: str = ""
+    hash: str = ""
+
+    def __str__(self) -> str:
+        return self.path or self.uri or "a text"
+
+
 class WireError(ValueError):
     """A value that this host does not carry; `path` says where, `str(e)` says what and why."""
 
@@ -98,7 +117,7 @@ def from_struct(struct: struct_pb2.Struct) -> dict[str, Any]:
     """Plain properties of a message from the engine. Whole numbers become int.
 
     Raises:
-        WireError: for an asset, an archive or a reference to a resource.
+        WireError: for an archive or a reference to a resource.
     """
     # Sorted: the order of a message's map is arbitrary, and what is made of it should not change from run to
     # run.
@@ -135,6 +154,9 @@ def _from_value(value: struct_pb2.Value, path: str) -> Any:
     return None
 
 
+_ASSET_FIELDS: Final = ("path", "text", "uri", "hash")
+
+
 def _from_object(struct: struct_pb2.Struct, path: str) -> Any:
     fields = struct.fields
     if SIGNATURE_KEY not in fields:
@@ -144,6 +166,8 @@ def _from_object(struct: struct_pb2.Struct, path: str) -> Any:
         return _from_value(fields["value"], path)
     if signature == OUTPUT_SIGNATURE:
         return _from_value(fields["value"], path) if "value" in fields else UNKNOWN
+    if signature == ASSET_SIGNATURE:
+        return Asset(**{key: fields[key].string_value for key in _ASSET_FIELDS if key in fields})
     what = REFUSED_SIGNATURES.get(signature, f"a value of an unsupported kind (signature {signature})")
     raise WireError(
         path, f"{what} is not accepted here; give text, a number, true or false, a list or a map."
@@ -161,6 +185,9 @@ def _into_value(target: struct_pb2.Value, value: Any, path: str) -> None:
         target.number_value = _number(value, path)
     elif isinstance(value, str):
         target.string_value = _text(value, path)
+    elif isinstance(value, Asset):
+        given = {key: text for key in _ASSET_FIELDS if (text := getattr(value, key))}
+        _into_value(target, {SIGNATURE_KEY: ASSET_SIGNATURE, **given}, path)
     elif isinstance(value, Mapping):
         target.struct_value.SetInParent()
         for key, item in value.items():

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from infra.plugin import UNKNOWN
+from infra.plugin import UNKNOWN, Asset
 
 Report = Callable[[str, str], None]
 
@@ -207,5 +207,6 @@ def kind_of(value: Any) -> str:
         (float, "a number with a fraction"),
         (list, "a list"),
         (Mapping, "a map"),
+        (Asset, "an asset"),
     )
     return next((name for kind, name in kinds if isinstance(value, kind)), type(value).__name__)

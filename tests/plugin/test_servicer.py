@@ -210,11 +210,11 @@ def test_messages_go_to_the_engine_that_attached_last(
     assert len(engine[0].messages) == 4
 
 
-def test_an_asset_is_refused_with_its_path(provider: Provider) -> None:
-    asset = {SIGNATURE_KEY: "c44067f5952c0a294b673a41bacd8c17", "text": "a"}
+def test_an_archive_is_refused_with_its_path(provider: Provider) -> None:
+    archive = {SIGNATURE_KEY: "0def7320c3a5731c473e5ecbe6d01bc7", "path": "a"}
 
-    with pytest.raises(grpc.RpcError, match="x: an asset is not accepted here") as error:
-        provider.Check(provider_pb2.CheckRequest(urn=urn(), news=to_struct({"x": asset})))
+    with pytest.raises(grpc.RpcError, match="x: an archive is not accepted here") as error:
+        provider.Check(provider_pb2.CheckRequest(urn=urn(), news=to_struct({"x": archive})))
 
     assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 

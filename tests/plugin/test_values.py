@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.plugin.values import (
+    ASSET_SIGNATURE,
     LARGEST_INTEGER,
     OUTPUT_SIGNATURE,
     REFUSED_SIGNATURES,
@@ -19,6 +20,7 @@ from infra.plugin.values import (
     SIGNATURE_KEY,
     UNKNOWN,
     UNKNOWN_STRINGS,
+    Asset,
     WireError,
     contains_unknown,
     from_struct,
@@ -33,6 +35,7 @@ leaves = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),
     texts,
     st.just(UNKNOWN),
+    st.builds(Asset, path=texts, text=texts, uri=texts, hash=texts),
 )
 values = st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(texts, inner), max_leaves=20)
 
@@ -93,9 +96,8 @@ def test_the_sdk_spells_unknown_the_same() -> None:
     assert rpc._special_sig_key == SIGNATURE_KEY
     assert rpc._special_secret_sig == SECRET_SIGNATURE
     assert rpc._special_output_value_sig == OUTPUT_SIGNATURE
-    assert {rpc._special_asset_sig, rpc._special_archive_sig, rpc._special_resource_sig} == set(
-        REFUSED_SIGNATURES
-    )
+    assert rpc._special_asset_sig == ASSET_SIGNATURE
+    assert {rpc._special_archive_sig, rpc._special_resource_sig} == set(REFUSED_SIGNATURES)
 
 
 def test_unknown_is_one_object_without_a_truth_value() -> None:
@@ -116,6 +118,22 @@ def test_a_secret_that_arrives_marked_is_unwrapped() -> None:
 def test_an_output_that_arrives_marked_is_its_value_or_unknown() -> None:
     assert from_struct(struct({SIGNATURE_KEY: OUTPUT_SIGNATURE, "value": 1}))["x"] == 1
     assert from_struct(struct({SIGNATURE_KEY: OUTPUT_SIGNATURE}))["x"] is UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("fields", "asset"),
+    [
+        ({"path": "a/b.json", "hash": "ab"}, Asset(path="a/b.json", hash="ab")),
+        ({"text": "hello", "hash": "cd"}, Asset(text="hello", hash="cd")),
+        ({"uri": "https://x/y"}, Asset(uri="https://x/y")),
+        ({"hash": "cd"}, Asset(hash="cd")),  # as a state has a text that it left out
+    ],
+)
+def test_an_asset_is_carried(fields: dict[str, str], asset: Asset) -> None:
+    marked = struct({SIGNATURE_KEY: ASSET_SIGNATURE, **fields})
+
+    assert from_struct(marked)["x"] == asset
+    assert struct(asset) == marked
 
 
 @pytest.mark.parametrize(("signature", "what"), sorted(REFUSED_SIGNATURES.items()))

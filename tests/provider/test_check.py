@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from infra.metrics import METRICS
-from infra.plugin import UNKNOWN
+from infra.plugin import UNKNOWN, Asset
 from infra.provider.bucket_disposal import BucketDisposal
 from infra.provider.connect import Connector
 from infra.provider.deployment import Deployment
@@ -56,6 +56,7 @@ BAD_MODELS = [
         '"My Project" is not a project id (for example "my-project") or a project number.',
     ),
     ("project", 7, "project", "must be text, not 7 (a whole number)."),
+    ("project", Asset(path="a.json"), "", "project: must be text, not a.json (an asset)."),
     ("location", "us-central", "location", '"us-central" is not a region, for example "us-central1".'),
     ("location", "us-central1-a", "location", '"us-central1-a" is not a region, for example "us-central1".'),
     ("displayName", "", "displayName", '"" is not 1 to 128 characters of text.'),

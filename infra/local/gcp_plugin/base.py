@@ -232,6 +232,8 @@ def _managed_labels(
 def _schema_type(kind: str) -> dict[str, Any]:
     if kind == "object":
         return {"type": "object", "additionalProperties": {"$ref": "pulumi.json#/Any"}}
+    if kind == "asset":
+        return {"$ref": "pulumi.json#/Asset"}
     if kind == "array":
         return {"type": "array", "items": {"$ref": "pulumi.json#/Any"}}
     return {"type": kind}

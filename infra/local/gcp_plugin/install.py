@@ -45,7 +45,9 @@ def write_executable(path: Path, python: Path, module: str = "infra.local.gcp_pl
     script = (
         "#!/bin/sh\n"
         "# Written by infra.local.gcp_plugin.install.\n"
-        f'cd {shlex.quote(str(ROOT))} && exec {shlex.quote(str(python))} -m {module} "$@"\n'
+        # The engine starts a plugin in the project's folder, which the paths of assets are relative to: it stays there.
+        # -P keeps that folder's own modules out.
+        f'PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(str(python))} -P -m {module} "$@"\n'
     )
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     temporary.write_text(script)

@@ -12,6 +12,7 @@ from infra.local.gcp_plugin.buckets import Bucket, GetBucket, GetBucketObjectCon
 from infra.local.gcp_plugin.endpoints import AiEndpoint
 from infra.local.gcp_plugin.grants import BucketIAMMember, IAMMember
 from infra.local.gcp_plugin.monitoring import AlertPolicy, Dashboard
+from infra.local.gcp_plugin.objects import BucketObject
 from infra.local.gcp_plugin.services import Service
 from infra.local.gcp_plugin.settings import read_settings
 from infra.plugin.server import serve
@@ -33,6 +34,7 @@ RESOURCES: Final = (
     AlertPolicy,
     Bucket,
     BucketIAMMember,
+    BucketObject,
     Dashboard,
     IAMMember,
     Service,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from infra.plugin.resource import Properties
-from infra.plugin.values import UNKNOWN, contains_unknown
+from infra.plugin.values import UNKNOWN, Asset, contains_unknown
 
 Same = Callable[[Any, Any], bool]
 
@@ -27,7 +27,7 @@ class Property:
 
     Attributes:
         name: The name on the wire, camelCase.
-        kind: `string`, `boolean`, `integer`, `object` or `array`, as in a Pulumi schema.
+        kind: `string`, `boolean`, `integer`, `object` or `array`, as in a Pulumi schema; `asset`.
         required: It must be given.
         replaces: A change replaces the resource.
         default: What an absent value means.
@@ -84,6 +84,7 @@ _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     "integer": (int,),
     "object": (dict,),
     "array": (list,),
+    "asset": (Asset,),
 }
 _KIND_NAMES: Final[Mapping[str, str]] = {
     "string": "text",
@@ -91,6 +92,7 @@ _KIND_NAMES: Final[Mapping[str, str]] = {
     "integer": "a whole number",
     "object": "a map",
     "array": "a list",
+    "asset": "a pulumi.FileAsset or a pulumi.StringAsset",
 }
 
 PROJECT: Final = Property("project", replaces=True)

@@ -94,40 +94,61 @@ class Rest:
             ApiError: when the API answers with an error that does not pass within 30 s.
             ResourceError: when there is no endpoint, or nothing answers there.
         """
-        request, response = self._answer(ctx, api, method, path, {"alt": "json", **(params or {})}, body)
-        return _json(request, response)
+        url = self.settings.endpoint(api) + path
+        sent = {"params": {"alt": "json", **(params or {})}, "json": body}
+        return as_json(f"{method} {url}", self.answer(ctx, api, method, url, **sent))
 
     def content(self, ctx: Context, api: str, path: str) -> bytes:
         """The bytes of an object; arguments and errors as for `call`."""
-        return self._answer(ctx, api, "GET", path, {"alt": "media"}, None)[1].content
+        url = self.settings.endpoint(api) + path
+        return self.answer(ctx, api, "GET", url, params={"alt": "media"}).content
 
-    def _answer(
-        self, ctx: Context, api: str, method: str, path: str, params: Mapping[str, str], body: Json | None
-    ) -> tuple[str, httpx.Response]:
-        """The request, as text, and the answer to it, tried again while the service is busy."""
+    def answer(
+        self,
+        ctx: Context,
+        api: str,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **sent: Any,
+    ) -> httpx.Response:
+        """The answer to one request, tried again while the service is busy; a redirect is an answer.
+
+        Args:
+            ctx: Interrupting the run ends the retries.
+            api: A key of `settings.APIS`, for the errors.
+            method: The HTTP method.
+            url: The whole address.
+            headers: Headers beside the caller's token.
+            sent: Query and body, as httpx takes them.
+
+        Raises:
+            ApiError: when the API answers with an error that does not pass within 30 s.
+            ResourceError: when nothing answers there.
+        """
         import httpx  # here because it takes 0.2 s to import and a preview without changes never gets here
 
-        url = self.settings.endpoint(api) + path
         request = f"{method} {url}"
-        started, delay, sent = time.monotonic(), FIRST_DELAY_SECONDS, False
+        started, delay, repeated = time.monotonic(), FIRST_DELAY_SECONDS, False
         while True:
             patience = BUSY_SECONDS
             failure: ResourceError
             try:
                 response = self._open().request(
-                    method, url, params=dict(params), json=body, headers=self._headers()
+                    method, url, headers={**self._headers(), **(headers or {})}, **sent
                 )
                 if response.status_code < 400:
-                    return request, response
-                failure = _api_error(request, response, repeated=sent)
+                    return response
+                failure = _api_error(request, response, repeated=repeated)
                 if response.status_code not in BUSY:
                     raise failure
-                sent = sent or response.status_code >= 500
+                repeated = repeated or response.status_code >= 500
             except httpx.ConnectError as e:
                 patience = UNREACHABLE_SECONDS
                 failure = _unreachable(api, url, e)
             except httpx.TransportError as e:
-                sent = True
+                repeated = True
                 failure = ResourceError(f"{request}: the connection broke off ({type(e).__name__}: {e}).")
             if time.monotonic() - started + delay > patience:
                 raise failure
@@ -152,7 +173,8 @@ class Rest:
             return self._client
 
 
-def _json(request: str, response: httpx.Response) -> Json:
+def as_json(request: str, response: httpx.Response) -> Json:
+    """The JSON object of an answer to `request`; empty where it has no content."""
     if not response.content:
         return {}
     try:

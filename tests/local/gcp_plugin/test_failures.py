@@ -14,6 +14,7 @@ from infra.local.cloud.testing import PROJECT, REGION, LocalCloud
 from infra.local.gcp_plugin import grants, rest
 from infra.plugin.values import from_struct
 from tests.local.gcp_plugin.conftest import Failed, Plugin
+from tests.local.gcp_plugin.test_objects import OBJECT
 from tests.local.gcp_plugin.test_types import ACCOUNT, BUCKET, BUCKET_GRANT, ENDPOINT, GRANT, MEMBER, SERVICE
 
 UNAVAILABLE = {"code": "UNAVAILABLE", "message": "The service is currently unavailable."}
@@ -254,7 +255,7 @@ def test_a_type_outside_the_list_names_the_list_and_the_official_plugin(plugin: 
     assert error.value.text == (
         "The provider gcp 10.2.0 that runs here has no resource type gcp:compute/instance:Instance. It has: "
         "gcp:monitoring/alertPolicy:AlertPolicy, gcp:monitoring/dashboard:Dashboard, "
-        f"{GRANT}, {SERVICE}, {ACCOUNT}, {BUCKET}, {BUCKET_GRANT}, {ENDPOINT}. This is the local stand-in "
+        f"{GRANT}, {SERVICE}, {ACCOUNT}, {BUCKET}, {BUCKET_GRANT}, {OBJECT}, {ENDPOINT}. This is the local stand-in "
         "of the "
         "gcp plugin; the official plugin has them all. Use the official one with a real project, or add "
         "the type "

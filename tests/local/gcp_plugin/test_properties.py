@@ -16,7 +16,7 @@ from infra.local.gcp_plugin.buckets import Bucket, GetBucket, GetBucketObjectCon
 from infra.local.gcp_plugin.plugin import RESOURCES, VERSION
 from infra.local.gcp_plugin.properties import Property, ignoring_case, problems
 from infra.local.gcp_plugin.settings import APIS
-from infra.plugin.values import UNKNOWN
+from infra.plugin.values import UNKNOWN, Asset
 from tests.local.gcp_plugin.conftest import Failed
 
 OFFICIAL: dict[str, Any] = {
@@ -25,6 +25,7 @@ OFFICIAL: dict[str, Any] = {
     "gcp:projects/iAMMember:IAMMember": gcp.projects.IAMMember,
     "gcp:storage/bucket:Bucket": gcp.storage.Bucket,
     "gcp:storage/bucketIAMMember:BucketIAMMember": gcp.storage.BucketIAMMember,
+    "gcp:storage/bucketObject:BucketObject": gcp.storage.BucketObject,
     "gcp:vertex/aiEndpoint:AiEndpoint": gcp.vertex.AiEndpoint,
     "gcp:monitoring/dashboard:Dashboard": gcp.monitoring.Dashboard,
     "gcp:monitoring/alertPolicy:AlertPolicy": gcp.monitoring.AlertPolicy,
@@ -103,6 +104,8 @@ def test_an_object_is_read_as_the_sdk_expects(plugin: Any, cloud: Any) -> None:
         (1, "boolean", "it must be true or false, not 1."),
         ([], "object", "it must be a map, not []."),
         ({}, "array", "it must be a list, not {}."),
+        (Asset(path="a"), "asset", None),
+        ("a", "asset", "it must be a pulumi.FileAsset or a pulumi.StringAsset, not 'a'."),
         (UNKNOWN, "integer", None),
     ],
 )
