@@ -1,7 +1,7 @@
 """Makes Google's clients, on the first call that needs them.
 
-Google's libraries take 2 to 6 s to import and every preview starts this provider, so they are never imported by a
-module, only by `Connector.connect`.
+Google's libraries take long to import (google-cloud-aiplatform 2 to 6 s, google-auth half a second) and every preview
+starts this provider, so they are imported by nothing that is imported at the start.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ class Connector:
         with self._lock:  # also keeps two threads from importing Google's libraries at once
             clients = self._clients.get((way, location))
             if clients is None:
-                ctx.status("loading Google's client library")
                 clients = self._clients[way, location] = _make(self._session(way), way, location)
         from infra.provider.vertex import Vertex
 
@@ -77,20 +76,9 @@ def _way(ctx: Context) -> Access:
 
 
 def _make(session: AuthorizedSession, way: Access, location: str) -> Clients:
-    from google.cloud.aiplatform_v1 import EndpointServiceClient, ModelServiceClient
-
     from infra.provider.vertex import Clients
 
-    url = way.api_url(location)
-    options = {"api_endpoint": url}
-    return Clients(
-        url=url,
-        session=session,
-        models=ModelServiceClient(transport="rest", client_options=options, credentials=session.credentials),
-        endpoints=EndpointServiceClient(
-            transport="rest", client_options=options, credentials=session.credentials
-        ),
-    )
+    return Clients(way.api_url(location), session)
 
 
 def _credentials(way: Access) -> Any:

@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from infra.provider.vertex import Vertex
 
 
+_NOT_YET = (
+    "Deployed model {} is not there yet: its deployment goes on at Google (operation {}). "
+    "`pulumi up` waits for it."
+)
+
+
 class Deployment(Resource):
     """vertexserving:index:Deployment."""
 
@@ -42,6 +48,7 @@ class Deployment(Resource):
 
     def check(self, ctx: Context, olds: Properties, news: Properties) -> Check:
         """Validates the inputs and fills in the defaults: one replica, no autoscaling, half an hour of patience."""
+        self._living.checked(ctx.urn)
         failures = Failures(news)
         DEPLOYMENT.check("", news, failures)
         if not failures.found():
@@ -87,10 +94,10 @@ class Deployment(Resource):
         new_scaling, old_scaling = _comparable(scaling_of, news), _comparable(scaling_of, olds)
         changed = [key for key in SCALING if new_scaling[key] != old_scaling[key]]
         if not replaces:
-            self._living.add(id)
-            ending = expiry.warning(str(news.get("expiry") or ""), _created(state), datetime.now(UTC))
-            if ending:
-                ctx.warn(ending)
+            if self._living.stays(ctx.urn, id):  # a refresh would warn a second time
+                ending = expiry.warning(str(news.get("expiry") or ""), _created(state), datetime.now(UTC))
+                if ending:
+                    ctx.warn(ending)
         if "serviceAccount" in replaces:
             self._regranted.add(ctx.urn)
         return Diff(bool(replaces or changed), tuple(replaces), tuple(changed))
@@ -118,7 +125,12 @@ class Deployment(Resource):
             endpoint = vertex.get_endpoint(name)
             live = find(endpoint, deployed_id) if endpoint else None
             if endpoint is None or live is None:
-                return State(id, state, inputs) if endpoint and under_way else None
+                if endpoint and under_way:
+                    # Without an error of its own it would pass for deployed, and the next `up` would not wait for it.
+                    raise PartialFailure(
+                        id, state, [_NOT_YET.format(deployed_id, state["operation"])], inputs
+                    )
+                return None
             project = parts.project
             if "project" not in inputs:
                 project = projects.spelling(ctx, parts, "endpoints", vertex.get_endpoint)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _UPLOAD = "UploadModelOperationMetadata"
 _UNDEPLOY = "UndeployModelOperationMetadata"
+_NOT_YET = "Model {} is not there yet: its upload goes on at Google (operation {}). `pulumi up` waits for it."
 _MUTABLE = ("displayName", "labels")
 _FIXED = ("project", "location", "modelId", "artifactUri")
 
@@ -55,6 +56,7 @@ class Model(Resource):
 
     def check(self, ctx: Context, olds: Properties, news: Properties) -> Check:
         """Validates the inputs, adds the stack's labels and, once everything is known, the model id."""
+        self._living.checked(ctx.urn)
         failures = Failures(news, secrets=("hfToken",))
         MODEL.check("", news, failures)
         _check_environment(news, failures)
@@ -92,7 +94,7 @@ class Model(Resource):
             bool(replaces) and "modelId" in news and not {"project", "location", "modelId"} & {*replaces}
         )
         if not replaces:
-            self._living.add(id)
+            self._living.stays(ctx.urn, id)
         return Diff(
             bool(replaces or changed), tuple(replaces), tuple(changed), delete_before_replace=collides
         )
@@ -131,7 +133,10 @@ class Model(Resource):
         except (ApiError, Interrupted) as e:
             raise _error("read", name, Request(name.project, name.location), e) from None
         if live is None:
-            return State(id, state, inputs) if under_way else None
+            if under_way:
+                # Without an error of its own it would pass for uploaded, and the next `up` would not wait for it.
+                raise PartialFailure(id, state, [_NOT_YET.format(name.id, operation)], inputs)
+            return None
         spec, token = content.container_from_api(live.get("containerSpec") or {})
         read = dict(inputs)
         read.setdefault("project", project)

@@ -1,20 +1,20 @@
 """Vertex AI as this provider needs it: plain JSON in, plain JSON or `ApiError` out.
 
-Models and endpoints go through the clients of google-cloud-aiplatform, which check every request against the API's own
-messages. Operations are asked for at their documented address with a plain HTTP session: over REST, release 2.7.0 of
-those clients asks at `/ui/...`, which Google does not document, and fails on an operation whose messages it lacks.
+Changes go through the clients of google-cloud-aiplatform, which check every request against the API's own messages.
+What only reads is a plain GET: those clients take 2 to 6 s to import, and a preview reads what every resource is.
+Operations are asked for at their documented address: over REST, release 2.7.0 of those clients asks at `/ui/...`, which
+Google does not document, and fails on an operation whose messages it lacks.
 """
 
 from __future__ import annotations
 
 import functools
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.auth.transport.requests import AuthorizedSession
-from google.cloud import aiplatform_v1 as v1
-from google.protobuf import field_mask_pb2, json_format
 
 from infra.plugin import Context
 from infra.provider.access import Access
@@ -22,15 +22,42 @@ from infra.provider.failures import ApiError, from_operation
 from infra.provider.rest import Json, Rest, translate
 from infra.provider.retry import Pace
 
+if TYPE_CHECKING:
+    from google.cloud import aiplatform_v1 as v1
 
-@dataclass(frozen=True)
+# Keeps two threads from importing Google's library at once.
+_importing = threading.Lock()
+
+
 class Clients:
-    """Google's clients for one region, shared by concurrent calls."""
+    """Google's clients for one region, shared by concurrent calls; each is made when it is first needed.
 
-    url: str
-    session: AuthorizedSession
-    models: v1.ModelServiceClient
-    endpoints: v1.EndpointServiceClient
+    Attributes:
+        url: Base address of the region, without a version.
+        session: Plain HTTP with the caller's credentials.
+    """
+
+    def __init__(self, url: str, session: AuthorizedSession) -> None:
+        self.url = url
+        self.session = session
+
+    @functools.cached_property
+    def models(self) -> v1.ModelServiceClient:
+        """The client of the registry."""
+        return _library().ModelServiceClient(**self._options)
+
+    @functools.cached_property
+    def endpoints(self) -> v1.EndpointServiceClient:
+        """The client of endpoints and of what is deployed on them."""
+        return _library().EndpointServiceClient(**self._options)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {
+            "transport": "rest",
+            "client_options": {"api_endpoint": self.url},
+            "credentials": self.session.credentials,
+        }
 
 
 class Vertex(Rest):
@@ -49,20 +76,22 @@ class Vertex(Rest):
 
     def get_model(self, name: str) -> Json | None:
         """The model, or None if there is none of that name."""
-        return self.or_none(lambda: _json(self._clients.models.get_model(name=name, timeout=self.pace.call)))
+        return self.or_none(lambda: self.request("GET", f"{self._url}/v1/{name}"))
 
     def upload_model(self, parent: str, model_id: str, model: Json) -> Json:
         """Starts the upload of a model under a chosen id; answers the operation."""
+        v1 = self._library()
         request = v1.UploadModelRequest(parent=parent, model_id=model_id, model=_message(v1.Model, model))
         return self._send(lambda: self._clients.models.upload_model(request=request, timeout=self.pace.call))
 
     def update_model(self, model: Json, mask: Sequence[str]) -> Json:
         """Changes the masked fields (named as in the API's messages, in snake case) of a model."""
+        v1 = self._library()
         return self.repeating(
             lambda: _json(
                 self._clients.models.update_model(
                     model=_message(v1.Model, model),
-                    update_mask=field_mask_pb2.FieldMask(paths=list(mask)),
+                    update_mask=_mask(mask),
                     timeout=self.pace.call,
                 )
             )
@@ -70,18 +99,18 @@ class Vertex(Rest):
 
     def delete_model(self, name: str) -> Json:
         """Starts the deletion of a model with all its versions; answers the operation."""
+        self._library()
         return self._send(lambda: self._clients.models.delete_model(name=name, timeout=self.pace.call))
 
     def get_endpoint(self, name: str) -> Json | None:
         """The endpoint with its deployed models and traffic split, or None."""
-        endpoint = self.or_none(
-            lambda: _json(self._clients.endpoints.get_endpoint(name=name, timeout=self.pace.call))
-        )
+        endpoint = self.or_none(lambda: self.request("GET", f"{self._url}/v1/{name}"))
         self.grants.made(str((endpoint or {}).get("createTime", "")))
         return endpoint
 
     def deploy_model(self, endpoint: str, deployed_model: Json, traffic: Mapping[str, int]) -> Json:
         """Starts a deployment; in `traffic`, "0" stands for the model being deployed."""
+        v1 = self._library()
         request = v1.DeployModelRequest(
             endpoint=endpoint,
             deployed_model=_message(v1.DeployedModel, deployed_model),
@@ -93,6 +122,7 @@ class Vertex(Rest):
 
     def undeploy_model(self, endpoint: str, id: str, traffic: Mapping[str, int] | None) -> Json:
         """Starts an undeployment; `traffic`, if given, replaces the endpoint's split in the same step."""
+        v1 = self._library()
         request = v1.UndeployModelRequest(
             endpoint=endpoint, deployed_model_id=id, traffic_split=dict(traffic or {})
         )
@@ -102,10 +132,11 @@ class Vertex(Rest):
 
     def mutate_deployed_model(self, endpoint: str, deployed_model: Json, mask: Sequence[str]) -> Json:
         """Starts a change in place of the masked fields (in snake case) of a deployed model."""
+        v1 = self._library()
         request = v1.MutateDeployedModelRequest(
             endpoint=endpoint,
             deployed_model=_message(v1.DeployedModel, deployed_model),
-            update_mask=field_mask_pb2.FieldMask(paths=list(mask)),
+            update_mask=_mask(mask),
         )
         return self._send(
             lambda: self._clients.endpoints.mutate_deployed_model(request=request, timeout=self.pace.call)
@@ -113,8 +144,8 @@ class Vertex(Rest):
 
     def set_traffic(self, endpoint: str, traffic: Mapping[str, int], etag: str) -> None:
         """Replaces the endpoint's traffic split, unless somebody changed the endpoint since `etag`."""
-        changed = v1.Endpoint(name=endpoint, traffic_split=dict(traffic), etag=etag)
-        mask = field_mask_pb2.FieldMask(paths=["traffic_split"])
+        changed = self._library().Endpoint(name=endpoint, traffic_split=dict(traffic), etag=etag)
+        mask = _mask(["traffic_split"])
         translate(
             lambda: self._clients.endpoints.update_endpoint(
                 endpoint=changed, update_mask=mask, timeout=self.pace.call
@@ -154,6 +185,12 @@ class Vertex(Rest):
         models = answer.get("deployedModels", [])
         return frozenset(str(model.get("id")) for model in models if isinstance(model, dict))
 
+    def _library(self) -> Any:
+        """google-cloud-aiplatform, loaded on the first change of a run."""
+        if not _loaded():
+            self._ctx.status("loading Google's client library")
+        return _library()
+
     def _send(self, call: Callable[[], Any]) -> Json:
         """Sends what starts an operation and answers that operation; one that failed at once raises its error."""
         operation = translate(call).operation
@@ -162,13 +199,34 @@ class Vertex(Rest):
         return {"name": operation.name, "done": operation.done}
 
 
+def _loaded() -> bool:
+    return "google.cloud.aiplatform_v1" in sys.modules
+
+
+def _library() -> Any:
+    with _importing:
+        from google.cloud import aiplatform_v1
+
+        return aiplatform_v1
+
+
+def _mask(paths: Sequence[str]) -> Any:
+    from google.protobuf import field_mask_pb2
+
+    return field_mask_pb2.FieldMask(paths=list(paths))
+
+
 def _json(message: Any) -> Json:
     """A message as the REST API writes it: lower camel case, enums by name, 64-bit integers as text."""
+    from google.protobuf import json_format
+
     return dict(json_format.MessageToDict(type(message).pb(message)))
 
 
 def _message(kind: Any, content: Json) -> Any:
     """A message of google-cloud-aiplatform from the REST API's JSON; an unknown field is an error of this provider."""
+    from google.protobuf import json_format
+
     message = kind()
     json_format.ParseDict(content, kind.pb(message))
     return message
