@@ -93,11 +93,10 @@ class Deployment(Resource):
                 replaces.append(key)
         new_scaling, old_scaling = _comparable(scaling_of, news), _comparable(scaling_of, olds)
         changed = [key for key in SCALING if new_scaling[key] != old_scaling[key]]
-        if not replaces:
-            if self._living.stays(ctx.urn, id):  # a refresh would warn a second time
-                ending = expiry.warning(str(news.get("expiry") or ""), _created(state), datetime.now(UTC))
-                if ending:
-                    ctx.warn(ending)
+        if not replaces and self._living.stays(ctx.urn, id):  # a refresh would warn a second time
+            ending = expiry.warning(str(news.get("expiry") or ""), _created(state), datetime.now(UTC))
+            if ending:
+                ctx.warn(ending)
         if "serviceAccount" in replaces:
             self._regranted.add(ctx.urn)
         return Diff(bool(replaces or changed), tuple(replaces), tuple(changed))

@@ -66,14 +66,15 @@ class Fault:
     Attributes:
         key: its place in the plan.
         id: its name.
-        action: what happens, with the keys of `ON_REQUEST` and `ON_OPERATION`. `status` is answered instead of serving
-            the request; `proxy` too, as the HTML page of a proxy with this HTTP status; `reset` "before" drops the
-            connection instead of serving, "after" serves, then drops it; `body` serves, then answers the first half
-            of the body ("truncated") or something that is no JSON ("garbled"); `hold` waits "before" or "after" serving
-            for `Faults.release`; `delaySeconds` waits before serving, `answerDelaySeconds` after it. The operation that
-            the request starts fails in a stage ("" at its end) with `operationError` (`lines` are what its container logged); stays in a stage until the plan is cleared with
-            `operationStuck`; is answered with NOT_FOUND with `operationLost`, while its work goes on ("running") or is
-            never done ("dropped").
+        action: what happens, with the keys of `ON_REQUEST` and `ON_OPERATION`. `status` is answered instead of
+            serving the request; `proxy` too, as the HTML page of a proxy with this HTTP status; `reset` "before"
+            drops the connection instead of serving, "after" serves, then drops it; `body` serves, then answers the
+            first half of the body ("truncated") or something that is no JSON ("garbled"); `hold` waits "before" or
+            "after" serving for `Faults.release`; `delaySeconds` waits before serving, `answerDelaySeconds` after
+            it. The operation that the request starts fails in a stage ("" at its end) with `operationError`
+            (`lines` are what its container logged); stays in a stage until the plan is cleared with
+            `operationStuck`; is answered with NOT_FOUND with `operationLost`, while its work goes on ("running") or
+            is never done ("dropped").
     """
 
     key: str
