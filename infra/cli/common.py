@@ -39,6 +39,7 @@ class Exit(IntEnum):
     POLICY_VIOLATED = 6
     OVER_BUDGET = 7
     NO_ANSWER = 8
+    LEFT_OVER = 9
     CRASHED = 70
     INTERRUPTED = 130
 
