@@ -37,6 +37,7 @@ class ServingIdentityArgs:
         existing_email: Email of an account to use instead of making one.
         grants: Name of a set in `PROJECT_ROLES`.
         display_name: Shown in the console for an account made here.
+        description: Of an account made here, which has no labels: the stack's two, by which a sweep finds it.
     """
 
     project: str
@@ -44,6 +45,7 @@ class ServingIdentityArgs:
     existing_email: str | None = None
     grants: Grants = "least"
     display_name: str = "vLLM on Vertex AI"
+    description: str | None = None
 
 
 class ServingIdentity(pulumi.ComponentResource):
@@ -68,6 +70,7 @@ class ServingIdentity(pulumi.ComponentResource):
                 project=args.project,
                 account_id=args.account_id,
                 display_name=args.display_name,
+                description=args.description,
                 # A run that was killed in the middle of this create has made it; the id is the stack's alone.
                 create_ignore_already_exists=True,
                 opts=child,

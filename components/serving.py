@@ -19,6 +19,8 @@ from components.model import UploadedModel, UploadedModelArgs
 from components.services import REQUIRED_SERVICES, TELEMETRY_SERVICES, EnabledServices, EnabledServicesArgs
 from components.telemetry import ServingTelemetry, ServingTelemetryArgs
 from infra import expiry
+from infra.provider.names import labels_as_text
+from infra.provider.resources import LeftoverCheck
 from infra.recipes import ServingPlan
 
 TOKEN = "vertex-vllm:serving:ServedModel"
@@ -92,9 +94,13 @@ class ServedModel(pulumi.ComponentResource):
         super().__init__(TOKEN, name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         plan = args.plan
+        # Before everything else, so that a destroy ends with it; `endpoint_check` goes before the endpoint does.
+        leftovers = LeftoverCheck(f"{name}-leftovers", project=args.project, location=plan.region, opts=child)
         apis = (*REQUIRED_SERVICES, *(TELEMETRY_SERVICES if args.telemetry else ()))
         services = EnabledServices(
-            f"{name}-services", EnabledServicesArgs(project=args.project, services=apis), child
+            f"{name}-services",
+            EnabledServicesArgs(project=args.project, services=apis),
+            pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[leftovers])),
         )
         # A child waits for its parent's registration, and that for what the parent depends on: everything below a
         # component comes after everything below the components it is made to depend on here.
@@ -106,6 +112,7 @@ class ServedModel(pulumi.ComponentResource):
                 account_id=args.account_id,
                 existing_email=args.existing_service_account,
                 grants=args.grants,
+                description=labels_as_text(args.labels),
             ),
             enabled,
         )
@@ -147,6 +154,13 @@ class ServedModel(pulumi.ComponentResource):
             ),
             enabled,
         )
+        endpoint_check = LeftoverCheck(
+            f"{name}-endpoint-leftovers",
+            project=args.project,
+            location=plan.region,
+            endpoint=endpoint.endpoint,
+            opts=enabled,
+        )
         self.deployed_model_id = pulumi.Output.from_input("")
         lifetime = args.labels.get(expiry.LABEL, "")
         if not args.stopped:
@@ -174,7 +188,9 @@ class ServedModel(pulumi.ComponentResource):
                 ),
                 # Endpoint and model come in as values; the grants are no value, and a container that starts before them
                 # fails to read its weights after minutes of paid GPU time.
-                pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[identity, artifacts])),
+                pulumi.ResourceOptions.merge(
+                    child, pulumi.ResourceOptions(depends_on=[identity, artifacts, endpoint_check])
+                ),
             ).deployed_model_id
         self.dashboard = pulumi.Output.from_input(None)
         if args.telemetry:

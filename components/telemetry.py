@@ -29,7 +29,7 @@ class ServingTelemetryArgs:
         vllm_metrics: Whether vLLM exports its queue and its cache.
         usd_per_hour: What the replicas that always run cost, US dollars an hour; None when it is not known.
         notification_channels: Channels that alerts go to, `projects/P/notificationChannels/ID`.
-        labels: Labels of the alert policies.
+        labels: Labels of the dashboard and the alert policies.
     """
 
     project: str
@@ -66,6 +66,7 @@ class ServingTelemetry(pulumi.ComponentResource):
                 display_name=args.display_name,
                 dedicated=args.dedicated,
                 vllm_metrics=args.vllm_metrics,
+                labels=args.labels,
             ),
             opts=child,
         )

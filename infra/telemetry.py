@@ -8,6 +8,7 @@ online inference, which scrapes ``/metrics`` and keeps what begins with ``vllm:`
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,7 +62,9 @@ class _Chart:
     axis: str
 
 
-def dashboard(*, endpoint_id: str, display_name: str, dedicated: bool, vllm_metrics: bool) -> str:
+def dashboard(
+    *, endpoint_id: str, display_name: str, dedicated: bool, vllm_metrics: bool, labels: Mapping[str, str]
+) -> str:
     """The dashboard of an endpoint, as the JSON that Cloud Monitoring takes.
 
     Args:
@@ -69,6 +72,7 @@ def dashboard(*, endpoint_id: str, display_name: str, dedicated: bool, vllm_metr
         display_name: Name of what is served; it heads the dashboard.
         dedicated: Whether the endpoint has a host of its own; decides how long a request may take.
         vllm_metrics: Whether vLLM counts (no `--disable-log-stats`), so that its queue and cache are exported.
+        labels: Labels of the dashboard.
     """
     tiles = [
         _tile(index, {"title": chart.title, "xyChart": _xy(chart)})
@@ -83,6 +87,7 @@ def dashboard(*, endpoint_id: str, display_name: str, dedicated: bool, vllm_metr
         tiles.append(_tile(len(tiles), text))
     document = {
         "displayName": f"vLLM: {display_name}",
+        "labels": dict(labels),
         "mosaicLayout": {"columns": _COLUMNS, "tiles": tiles},
     }
     return json.dumps(document, sort_keys=True)

@@ -21,6 +21,7 @@ from infra.cli import (
     smoke,
     snippets,
     status,
+    sweep,
 )
 
 __all__ = ["app"]
@@ -45,6 +46,7 @@ app.command("snippets")(snippets.snippets)
 app.command("diagnose")(diagnose.diagnose)
 app.command("logs")(logs.logs)
 app.command("status")(status.status)
+app.command("sweep")(sweep.sweep)
 app.command("stop")(life.stop)
 app.command("start")(life.start)
 

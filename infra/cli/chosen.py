@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Chosen", "by_settings", "local_environment"]
+__all__ = ["Chosen", "by_settings", "environment_of", "local_environment"]
 
 _ADDRESS: Final = "GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT"
 
@@ -45,7 +45,7 @@ def by_settings(stack: str, root: Path) -> Chosen:
     from infra.settings.environment import STACK_FILE_VARIABLE
     from infra.settings.file import read_file
 
-    environ = _environment(stack, root)
+    environ = environment_of(stack, root)
     raw, _ = read_file(root, stack, environ)
     checked = settings.parse(raw, root)
     local = raw.config.get("vertex-vllm:localCloud") == "true"
@@ -60,8 +60,13 @@ def by_settings(stack: str, root: Path) -> Chosen:
     )
 
 
-def _environment(stack: str, root: Path) -> Mapping[str, str]:
-    """The environment; for the stack `local` of `make up` with the addresses that .local/env exports."""
+def environment_of(stack: str, root: Path) -> Mapping[str, str]:
+    """The environment; for the stack `local` of `make up` with the addresses that .local/env exports.
+
+    Args:
+        stack: Name of the stack.
+        root: Folder of `Pulumi.yaml`.
+    """
     return os.environ if os.environ.get(_ADDRESS) else local_environment(stack, root)
 
 

@@ -40,6 +40,7 @@ class Exit(IntEnum):
     OVER_BUDGET = 7
     NO_ANSWER = 8
     IN_USE = 9
+    LEFT_OVER = 10
     CRASHED = 70
     INTERRUPTED = 130
 

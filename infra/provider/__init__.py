@@ -1,4 +1,5 @@
-"""The native Pulumi provider `vertexserving`: a model, its deployment on an endpoint, and the fate of a bucket.
+"""The native Pulumi provider `vertexserving`: a model, its deployment on an endpoint, the fate of a bucket, and
+the look at what a destroy leaves.
 
 pulumi-gcp has no resource for uploading a model or for deploying one, so these are made here over Google's own client
 library (google-cloud-aiplatform). The package owns what happens between a resource's inputs and Vertex AI: chosen ids,

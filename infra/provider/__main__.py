@@ -14,6 +14,7 @@ def main() -> None:
         from infra.provider.bucket_disposal import BucketDisposal
         from infra.provider.connect import Connector
         from infra.provider.deployment import Deployment
+        from infra.provider.leftovers import LeftoverCheck
         from infra.provider.model import Model
     except ModuleNotFoundError as e:
         sys.exit(
@@ -21,7 +22,8 @@ def main() -> None:
             "Run `make setup`, or activate an environment with the packages of requirements.txt."
         )
     connector = Connector()
-    serve("vertexserving", VERSION, [Model(connector), Deployment(connector), BucketDisposal(connector)])
+    resources = [Model(connector), Deployment(connector), BucketDisposal(connector), LeftoverCheck(connector)]
+    serve("vertexserving", VERSION, resources)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ starts this provider, so they are imported by nothing that is imported at the st
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from infra.plugin import Context, ResourceError
@@ -46,8 +47,12 @@ class Connector:
 
         return Vertex(ctx, clients, way, self._pace)
 
-    def rest(self, ctx: Context) -> Rest:
+    def rest(self, ctx: Context, call: float | None = None) -> Rest:
         """Google's REST APIs without a client library, on behalf of one call of the engine.
+
+        Args:
+            ctx: The engine's call.
+            call: How long one request may take, in seconds; None: as the pace says.
 
         Raises:
             ResourceError: when the settings or the credentials cannot be used.
@@ -57,7 +62,7 @@ class Connector:
             session = self._session(way)
         from infra.provider.rest import Rest
 
-        return Rest(ctx, session, way, self._pace)
+        return Rest(ctx, session, way, self._pace if call is None else replace(self._pace, call=call))
 
     def _session(self, way: Access) -> AuthorizedSession:
         from google.auth.transport.requests import AuthorizedSession

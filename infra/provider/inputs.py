@@ -152,3 +152,18 @@ BUCKET_DISPOSAL = Record(
     {"project": PROJECT, "policy": Text("a policy", choices=("if_empty", "keep", "delete"))},
     required={"project": "give the Google Cloud project."},
 )
+
+LEFTOVER_CHECK = Record(
+    {
+        "project": PROJECT,
+        "location": LOCATION,
+        "endpoint": Text(
+            "an endpoint's full name: projects/PROJECT/locations/LOCATION/endpoints/ID",
+            pattern=r"projects/[^/\s]+/locations/[^/\s]+/endpoints/[^/\s]+",
+        ),
+    },
+    required={
+        "project": "give the Google Cloud project.",
+        "location": 'give a region, for example "us-central1".',
+    },
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +78,13 @@ def same(a: Name | None, b: Name | None) -> bool:
     return (a.location, a.id, a.version) == (b.location, b.id, b.version) and same_project(
         a.project, b.project
     )
+
+
+def labels_as_text(labels: Mapping[str, str]) -> str | None:
+    """The two labels of a stack for what has a description and no labels, a service account; None without them."""
+    if PROJECT_LABEL not in labels or STACK_LABEL not in labels:
+        return None
+    return " ".join(f"{name}={labels[name]}" for name in (PROJECT_LABEL, STACK_LABEL))
 
 
 def stack_labels(project: str, stack: str) -> dict[str, str]:

@@ -269,3 +269,36 @@ class BucketDisposal(_Resource):
         """
         properties = {"project": project, "policy": policy}
         super().__init__("vertexserving:index:BucketDisposal", resource_name, properties, opts)
+
+
+class LeftoverCheck(_Resource):
+    """Says, when it is destroyed, what is left in the cloud with the stack's labels, and what that has cost.
+
+    In the state only; it changes nothing. Make it before everything else, so that it goes last. With `endpoint` it
+    looks at that endpoint's deployments only: made after the endpoint and before its deployments, it goes between them.
+    """
+
+    project: Output[str]
+    location: Output[str]
+    endpoint: Output[str | None]
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        project: Input[str],
+        location: Input[str],
+        endpoint: Input[str] | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Registers a check.
+
+        Args:
+            resource_name: The resource's name in the program.
+            project: Project id.
+            location: Region that is looked at.
+            endpoint: Full name of the one endpoint whose deployments are looked at.
+            opts: Pulumi's options.
+        """
+        properties = {"project": project, "location": location, "endpoint": endpoint}
+        super().__init__("vertexserving:index:LeftoverCheck", resource_name, properties, opts)

@@ -1,0 +1,113 @@
+"""How the sweep asks Google: plain REST with the caller's credentials, at the addresses of Google's own provider."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from infra import naming
+from infra.client.endpoint import http_client
+from infra.client.token import Token
+from infra.preflight.subject import hosts
+from infra.sweep.look import Place, Unanswered
+
+__all__ = ["Google", "place_of"]
+
+Json = dict[str, Any]
+
+_TIMEOUT_S: Final = 30.0
+_PAUSES_S: Final = (0.5, 2.0)  # before a question is asked again that nobody answered
+_DISABLED: Final = ("SERVICE_DISABLED", "accessNotConfigured")
+
+
+def place_of(
+    project: str, regions: Sequence[str], config: Mapping[str, str], environ: Mapping[str, str]
+) -> Place:
+    """Where the services of a project are.
+
+    Args:
+        project: Project id.
+        regions: Regions to look at.
+        config: Settings of a stack, by full key; addresses among them.
+        environ: Environment variables.
+    """
+    found = {region: hosts(config, environ, region=region) for region in regions}
+    one = next(iter(found.values()))
+    return Place(
+        project=project,
+        vertex={region: each.vertex for region, each in found.items()},
+        storage=one.storage,
+        iam=one.iam,
+        monitoring=one.monitoring.removesuffix("/v3"),
+    )
+
+
+class Google:
+    """Asks; an `infra.sweep.look.Ask`. Safe to use from several threads.
+
+    Args:
+        place: Where the services are. With Vertex AI on this machine no credential is sent.
+        environ: Environment variables, for the credentials.
+    """
+
+    def __init__(self, place: Place, environ: Mapping[str, str]) -> None:
+        self.local = naming.is_loopback(next(iter(place.vertex.values())))
+        self._token = Token(local=self.local, environ=environ, project=place.project)
+        self._http = http_client(local=self.local, timeout_s=_TIMEOUT_S)
+
+    def close(self) -> None:
+        """Closes its connections."""
+        self._http.close()
+
+    def __call__(self, method: str, url: str, query: Mapping[str, str], body: Json | None) -> Json:
+        """One answer; a question (not a change) is repeated where nobody answered.
+
+        Raises:
+            Unanswered: With which service and why.
+        """
+        pauses = _PAUSES_S if method == "GET" else ()
+        for pause in (*pauses, None):
+            try:
+                return self._once(method, url, query, body)
+            except Unanswered as error:
+                if pause is None or error.status not in (0, 429, 500, 502, 503, 504):
+                    raise
+                time.sleep(pause)
+        raise AssertionError("the last try returns or raises")
+
+    def _once(self, method: str, url: str, query: Mapping[str, str], body: Json | None) -> Json:
+        import httpx
+
+        host = urlsplit(url).netloc
+        try:
+            response = self._http.request(
+                method, url, params=dict(query), json=body, headers=self._token.headers()
+            )
+        except httpx.HTTPError as error:
+            start = " Is the local cloud up? make env starts it." if self.local else ""
+            raise Unanswered(f"{host} cannot be reached: {error or type(error).__name__}.{start}") from None
+        try:
+            document = response.json() if response.content else {}
+        except ValueError:
+            document = None
+        if response.is_success and isinstance(document, dict):
+            return document
+        if not isinstance(document, dict):
+            raise Unanswered(
+                f"{host} answers {response.status_code} without JSON (a proxy or a sign-in page?)",
+                response.status_code if response.status_code >= 400 else 502,
+            )
+        refusal = document.get("error")
+        refusal = refusal if isinstance(refusal, dict) else {}
+        message = " ".join(str(refusal.get("message") or "no reason").split())[:400]
+        reasons = [
+            str(each.get("reason"))
+            for each in (*(refusal.get("details") or ()), *(refusal.get("errors") or ()))
+            if isinstance(each, dict)
+        ]
+        disabled = response.status_code == 403 and any(reason in _DISABLED for reason in reasons)
+        if disabled:
+            raise Unanswered(f"{host} is not enabled in this project", 403, disabled=True)
+        raise Unanswered(f"{host} answers {response.status_code}: {message}", response.status_code)

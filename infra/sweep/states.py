@@ -1,0 +1,202 @@
+"""What the states of a project's stacks hold, read through `pulumi` itself, so that every backend works.
+
+A stack that cannot be read is no empty one: what carries its labels is then not known to be in no state.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from infra.client.errors import ClientError, NoAnswer
+from infra.client.pulumi import Pulumi
+from infra.naming import label_value
+from infra.sweep.found import key_of
+
+__all__ = ["StackState", "States", "project_name", "read_stack", "read_states"]
+
+Json = dict[str, Any]
+_LOCKS: Final = ".pulumi/locks"
+_AT_ONCE: Final = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackState:
+    """One stack's state at one time.
+
+    Attributes:
+        name: The stack.
+        urns: Key (`found.key_of` of the id) to URN, of every resource; those still to be deleted too.
+        run: What is known of a run that works on it now, in words; empty for none.
+        run_known: Whether the backend tells of runs; where not, an unfinished operation may be one's.
+        pending: Operations that a run had begun and not ended.
+        unread: Why it cannot be read; empty where it was.
+    """
+
+    name: str
+    urns: Mapping[str, str] = field(default_factory=dict)
+    run: str = ""
+    run_known: bool = True
+    pending: int = 0
+    unread: str = ""
+
+    @property
+    def label(self) -> str:
+        """Its name as a label has it; two stacks may have one."""
+        return label_value(self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class States:
+    """The states of the stacks of one Pulumi project.
+
+    Attributes:
+        project_label: The project's label.
+        stacks: The stacks that the backend has, readable or not.
+        unread: Why the backend cannot be asked; empty where it was.
+        gone: Labels of stacks that the user says have no state any more.
+        backend: Address of the backend.
+    """
+
+    project_label: str
+    backend: str = ""
+    stacks: tuple[StackState, ...] = ()
+    unread: str = ""
+    gone: frozenset[str] = frozenset()
+
+    def of(self, project_label: str, stack_label: str) -> tuple[StackState, ...]:
+        """The stacks that labels may mean; none where no state of theirs is known here."""
+        if project_label != self.project_label:
+            return ()
+        return tuple(each for each in self.stacks if each.label == stack_label)
+
+
+def project_name(root: Path) -> str:
+    """Name of the Pulumi project.
+
+    Raises:
+        NoAnswer: There is none.
+    """
+    import yaml
+
+    try:
+        return str(yaml.safe_load((root / "Pulumi.yaml").read_text(encoding="utf-8"))["name"])
+    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise NoAnswer(f"{root / 'Pulumi.yaml'} cannot be read: {error}") from None
+
+
+def read_states(
+    pulumi: Pulumi, *, gone: Sequence[str] = (), remote: Callable[[str], list[str]] | None = None
+) -> States:
+    """The state of every stack that the backend of this shell has for the project.
+
+    Args:
+        pulumi: The command, for no stack in particular.
+        gone: Stacks of which the user says that nothing has their state.
+        remote: Names of the objects of a ``gs://`` place; None: runs are not known there.
+    """
+    project = project_name(pulumi.root)
+    label = label_value(project)
+    lost = frozenset(label_value(name) for name in gone)
+    try:
+        listed = pulumi.ask_json("stack", "ls", "--json")
+        backend = str(pulumi.ask_json("whoami", "--json").get("url") or "")
+        names = {str(each["name"]): bool(each.get("updateInProgress")) for each in listed}
+    except (ClientError, AttributeError, KeyError, TypeError) as error:
+        return States(project_label=label, unread=str(error), gone=lost)
+
+    def one(name: str) -> StackState:
+        stack = Pulumi(name, pulumi.root, pulumi.environ)
+        return read_stack(stack, project, backend, in_progress=names[name], remote=remote)
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return States(project_label=label, backend=backend, stacks=tuple(pool.map(one, names)), gone=lost)
+
+
+def read_stack(
+    pulumi: Pulumi,
+    project: str,
+    backend: str,
+    *,
+    in_progress: bool = False,
+    remote: Callable[[str], list[str]] | None = None,
+) -> StackState:
+    """The state of one stack, and whether a run works on it.
+
+    Args:
+        pulumi: The command, for this stack.
+        project: Name of the Pulumi project.
+        backend: Its address.
+        in_progress: What Pulumi Cloud says of it.
+        remote: As of :func:`read_states`.
+    """
+    name = (pulumi.stack or "").rpartition("/")[2]
+    try:
+        # The run first: one that ends between the two looks has written what the second one sees.
+        run, known = _run(backend, project, name, in_progress, remote)
+        deployment = pulumi.ask_json("stack", "export").get("deployment") or {}
+        resources = deployment.get("resources") or []
+        urns = {key_of(str(each["id"])): str(each["urn"]) for each in resources if each.get("id")}
+        # A deployment whose wait was interrupted is known by its operation too.
+        for each in resources:
+            operation = (each.get("outputs") or {}).get("operation")
+            if isinstance(operation, str) and operation:
+                urns[key_of(operation)] = str(each["urn"])
+    except (ClientError, AttributeError, KeyError, TypeError) as error:
+        return StackState(name=name, unread=str(error))
+    pending = len(deployment.get("pending_operations") or [])
+    return StackState(name=name, urns=urns, run=run, run_known=known, pending=pending)
+
+
+def _run(
+    backend: str, project: str, stack: str, in_progress: bool, remote: Callable[[str], list[str]] | None
+) -> tuple[str, bool]:
+    """What is known of a run, and whether that is all there is to know."""
+    parts = urlsplit(backend)
+    if parts.scheme in ("http", "https"):
+        return ("an update is in progress" if in_progress else ""), True
+    folder = f"{_LOCKS}/organization/{project}/{stack}"
+    if parts.scheme == "file":
+        place = Path((parts.netloc + parts.path).replace("~", str(Path.home()), 1)) / folder
+        owners = [_owner(file) for file in sorted(place.glob("*.json"))]
+        alive = [each for each in owners if each]
+        return (alive[0] if alive else ""), True
+    if parts.scheme == "gs" and remote is not None:
+        try:
+            locks = remote(f"{parts.netloc}{parts.path.rstrip('/')}/{folder}/".lstrip("/"))
+        except ClientError:
+            return "", False
+        return (f"a lock is there ({locks[0].rpartition('/')[2]})" if locks else ""), True
+    return "", False
+
+
+def _owner(lock: Path) -> str:
+    """Who holds a lock, in words; empty where that was a process of this machine that is no more."""
+    try:
+        owner: Json = json.loads(lock.read_text(encoding="utf-8"))
+        pid, host = int(owner.get("pid") or 0), str(owner.get("hostname") or "")
+    except (OSError, ValueError, AttributeError, TypeError):
+        return f"a lock that cannot be read ({lock.name})"
+    if host == socket.gethostname() and not _lives(pid):
+        return ""
+    return f"pulumi (process {pid} on {host}) works on it since {owner.get('timestamp') or 'an unknown time'}"
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    try:  # a dead one that nobody has collected
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (OSError, IndexError):
+        return True
