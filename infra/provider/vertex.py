@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import aiplatform_v1 as v1
@@ -21,6 +21,9 @@ from infra.provider.access import Access
 from infra.provider.failures import ApiError, from_operation
 from infra.provider.rest import Json, Rest, translate
 from infra.provider.retry import Pace
+
+if TYPE_CHECKING:
+    import requests
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,9 @@ class Vertex(Rest):
             lambda: self._clients.endpoints.deploy_model(request=request, timeout=self.pace.call)
         )
 
-    def undeploy_model(self, endpoint: str, id: str, traffic: Mapping[str, int] | None) -> Json:
-        """Starts an undeployment; `traffic`, if given, replaces the endpoint's split in the same step."""
-        request = v1.UndeployModelRequest(
-            endpoint=endpoint, deployed_model_id=id, traffic_split=dict(traffic or {})
-        )
+    def undeploy_model(self, endpoint: str, id: str) -> Json:
+        """Starts an undeployment; Google refuses one that has traffic while others are deployed."""
+        request = v1.UndeployModelRequest(endpoint=endpoint, deployed_model_id=id)
         return self._send(
             lambda: self._clients.endpoints.undeploy_model(request=request, timeout=self.pace.call)
         )
@@ -118,6 +119,17 @@ class Vertex(Rest):
                 endpoint=changed, update_mask=mask, timeout=self.pace.call
             )
         )
+
+    def raw_predict(self, endpoint: Json, body: Json) -> requests.Response:
+        """One request to whichever deployed model the split chooses; its answer names that one in a header."""
+        from infra.recipes.urls import endpoint_urls
+
+        dns = str(endpoint.get("dedicatedEndpointDns") or "").removeprefix("https://").rstrip("/")
+        name = str(endpoint["name"])
+        urls = endpoint_urls(
+            name, region=name.split("/")[3], dedicated_dns=dns or None, api_endpoint=self.way.api_endpoint
+        )
+        return self.answer("POST", urls.raw_predict_url, body)
 
     def operation(self, name: str) -> Json | None:
         """An operation as Google's JSON, or None if it is not known, or no more."""

@@ -247,7 +247,8 @@ BAD_DEPLOYMENTS = [
         {},
         "",
         "labels: is not a property here; valid: project, location, endpoint, model, displayName, machineSpec, spot, "
-        "minReplicaCount, maxReplicaCount, autoscalingMetricSpecs, serviceAccount, deployRequestTimeoutSeconds.",
+        "minReplicaCount, maxReplicaCount, autoscalingMetricSpecs, serviceAccount, deployRequestTimeoutSeconds, "
+        "trafficPercent, rollout.",
     ),
     (
         "autoscalingMetricSpecs",

@@ -1,7 +1,8 @@
 """Planned faults: which request gets which failure, and whether each planned one was met.
 
 A fault matches a method and a path; its nth match gets an HTTP error, a reset connection (before or after the request
-was carried out), a delay, or makes the operation that the request starts fail.
+was carried out), a delay, or makes the operation that the request starts fail. A fault of a container matches
+`/ENDPOINT/deployedModels/ID/ROUTE` instead, and that container's nth answer is the planned one.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ SCHEMA: Json = {
         "reset": str,
         "delaySeconds": strict.ANY,
         "operationError": {"code": str, "message": str, "stage": str},
+        "container": {"status": int, "body": str},
     },
 }
 
@@ -42,6 +44,7 @@ class Fault:
         reset: "before" drops the connection instead of serving; "after" serves, then drops it (the answer is lost).
         delay_seconds: waits so long first.
         operation_error: the operation started by the request fails with it, in stage `stage` ("" at its end).
+        container: {"status", "body"} that a container answers in the place of its own answer.
     """
 
     key: str
@@ -50,6 +53,7 @@ class Fault:
     reset: str
     delay_seconds: float
     operation_error: Json | None
+    container: Json | None = None
 
 
 class Faults:
@@ -68,11 +72,11 @@ class Faults:
         action = given.get("action") or {}
         if (
             not given.get("path")
-            or len(set(action) & {"status", "reset", "operationError", "delaySeconds"}) == 0
+            or len(set(action) & {"status", "reset", "operationError", "delaySeconds", "container"}) == 0
         ):
             raise invalid(
-                "A fault needs a path (regular expression) and an action: status, reset, delaySeconds or "
-                "operationError."
+                "A fault needs a path (regular expression) and an action: status, reset, delaySeconds, "
+                "operationError or container."
             )
         try:
             re.compile(given["path"])
@@ -110,10 +114,18 @@ class Faults:
         """Forgets the plan."""
         self._store.delete_prefix(COLLECTION, "")
 
-    def draw(self, method: str, path: str) -> Fault | None:
-        """The fault that strikes this request, counting it as a match of every fault it matches."""
+    def draw(self, method: str, path: str, *, container: bool = False) -> Fault | None:
+        """The fault that strikes this request, counting it as a match of every fault it matches.
+
+        Args:
+            method: The HTTP method.
+            path: The path.
+            container: Whether it is a container's request; such faults are apart from those of the API.
+        """
         drawn: Fault | None = None
         for key, fault in self._store.items(COLLECTION):
+            if ("container" in fault["action"]) is not container:
+                continue
             if fault["method"] not in ("", method) or not re.search(fault["path"], path):
                 continue
             fault["seen"] += 1
@@ -127,6 +139,7 @@ class Faults:
                     action.get("reset", ""),
                     float(action.get("delaySeconds") or 0),
                     action.get("operationError"),
+                    action.get("container"),
                 )
                 if drawn.operation_error is None:
                     fault["met"] += 1
