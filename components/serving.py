@@ -18,6 +18,7 @@ from components.identity import Grants, ServingIdentity, ServingIdentityArgs
 from components.model import UploadedModel, UploadedModelArgs
 from components.services import REQUIRED_SERVICES, TELEMETRY_SERVICES, EnabledServices, EnabledServicesArgs
 from components.telemetry import ServingTelemetry, ServingTelemetryArgs
+from infra.provider.names import TRAFFIC_LABEL
 from infra.recipes import ServingPlan
 
 TOKEN = "vertex-vllm:serving:ServedModel"
@@ -34,6 +35,7 @@ class ServedModelArgs:
         endpoint_id: Chosen id of the endpoint, 1-9 digits.
         account_id: Id of the service account to make; unused with `existing_service_account`.
         existing_service_account: Email of an account to use instead.
+        existing_endpoint: Full name of an endpoint to serve behind instead of making one.
         existing_bucket: Name of a bucket to use instead of making one.
         weights_buckets: Buckets named in the stack file that the container reads.
         grants: Which set of roles the service account gets.
@@ -50,6 +52,7 @@ class ServedModelArgs:
     endpoint_id: str
     account_id: str
     existing_service_account: str | None = None
+    existing_endpoint: str | None = None
     existing_bucket: str | None = None
     weights_buckets: tuple[str, ...] = ()
     grants: Grants = "least"
@@ -128,7 +131,7 @@ class ServedModel(pulumi.ComponentResource):
                 display_name=args.display_name,
                 container=plan.container,
                 hf_token=args.hf_token,
-                labels=args.labels,
+                labels={**args.labels, **_traffic_label(plan)},
             ),
             enabled,
         )
@@ -141,6 +144,7 @@ class ServedModel(pulumi.ComponentResource):
                 display_name=args.display_name,
                 dedicated=plan.endpoint.dedicated,
                 labels=args.labels,
+                existing=args.existing_endpoint,
             ),
             enabled,
         )
@@ -163,6 +167,8 @@ class ServedModel(pulumi.ComponentResource):
                     for metric in plan.replicas.autoscaling
                 ),
                 service_account=identity.email,
+                traffic_percent=plan.endpoint.traffic,
+                rollout=plan.stack.rollout,
                 deploy_request_timeout=plan.deploy_request_timeout,
             ),
             # Endpoint and model come in as values; the grants are no value, and a container that starts before them
@@ -186,7 +192,8 @@ class ServedModel(pulumi.ComponentResource):
                 enabled,
             ).dashboard
         self.endpoint = endpoint.endpoint
-        self.dedicated_endpoint_dns = endpoint.dedicated_dns
+        existing = args.existing_endpoint is not None
+        self.dedicated_endpoint_dns = deployment.dedicated_dns if existing else endpoint.dedicated_dns
         self.model = model.model
         self.deployed_model_id = deployment.deployed_model_id
         self.bucket = artifacts.bucket
@@ -206,3 +213,8 @@ class ServedModel(pulumi.ComponentResource):
                 "dashboard": self.dashboard,
             }
         )
+
+
+def _traffic_label(plan: ServingPlan) -> Mapping[str, str]:
+    """By which other stacks on the endpoint know the share that this one declares."""
+    return {} if plan.endpoint.traffic is None else {TRAFFIC_LABEL: str(plan.endpoint.traffic)}
