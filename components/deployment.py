@@ -6,11 +6,13 @@ deploys new beside old, moves traffic, undeploys old).
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import pulumi
 
-from infra.provider.resources import Deployment
+from infra.provider.resources import Deployment, RolloutArgs
+from infra.recipes import Rollout
 
 TOKEN = "vertex-vllm:deployment:ModelDeployment"
 
@@ -42,6 +44,8 @@ class ModelDeploymentArgs:
         autoscaling: Metrics that decide in between.
         service_account: Email that the container runs as.
         expiry: How long after its deployment it is wanted (`8h`); None where a day says it, or nothing.
+        traffic_percent: Share of the endpoint's traffic; None for what other stacks leave.
+        rollout: What a replacement does.
         deploy_request_timeout: Seconds that a deploy request may take before it is reported as failed.
     """
 
@@ -58,6 +62,8 @@ class ModelDeploymentArgs:
     max_replica_count: int
     autoscaling: tuple[AutoscalingMetric, ...] = ()
     service_account: pulumi.Input[str]
+    traffic_percent: int | None = None
+    rollout: Rollout = dataclasses.field(default_factory=Rollout)
     deploy_request_timeout: int
     expiry: str | None = None
 
@@ -67,9 +73,11 @@ class ModelDeployment(pulumi.ComponentResource):
 
     Attributes:
         deployed_model_id: Id of the deployed model within its endpoint, 1-10 digits.
+        dedicated_dns: The DNS name of a dedicated endpoint, None for a shared one.
     """
 
     deployed_model_id: pulumi.Output[str]
+    dedicated_dns: pulumi.Output[str | None]
 
     def __init__(
         self, name: str, args: ModelDeploymentArgs, opts: pulumi.ResourceOptions | None = None
@@ -97,7 +105,27 @@ class ModelDeployment(pulumi.ComponentResource):
             service_account=args.service_account,
             expiry=args.expiry,
             deploy_request_timeout_seconds=args.deploy_request_timeout,
+            traffic_percent=args.traffic_percent,
+            rollout=rollout_inputs(args.rollout),
             opts=child,
         )
         self.deployed_model_id = deployment.deployed_model_id
-        self.register_outputs({"deployed_model_id": self.deployed_model_id})
+        self.dedicated_dns = deployment.dedicated_endpoint_dns
+        self.register_outputs(
+            {"deployed_model_id": self.deployed_model_id, "dedicated_dns": self.dedicated_dns}
+        )
+
+
+def rollout_inputs(rollout: Rollout) -> RolloutArgs | None:
+    """What differs from the provider's defaults; None for nothing, as in states that know of no rollout."""
+    steps = list(rollout.steps)
+    given: RolloutArgs = {}
+    if rollout.strategy != "auto":
+        given["strategy"] = rollout.strategy
+    if not rollout.smoke:
+        given["smoke"] = False
+    if steps:
+        given["steps"] = list(steps)
+        given["bakeSeconds"] = rollout.bake_seconds
+        given["maxErrorPercent"] = rollout.max_error_percent
+    return given or None

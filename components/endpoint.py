@@ -26,6 +26,7 @@ class ServingEndpointArgs:
         display_name: Shown in the console, at most 128 characters.
         dedicated: True gives the endpoint a DNS name of its own (streaming, 10 MB, up to 1 h a request).
         labels: Labels of the endpoint.
+        existing: Full name of an endpoint to serve behind instead of making one; destroy leaves it.
     """
 
     project: str
@@ -34,6 +35,7 @@ class ServingEndpointArgs:
     display_name: str
     dedicated: bool
     labels: Mapping[str, str]
+    existing: str | None = None
 
 
 class ServingEndpoint(pulumi.ComponentResource):
@@ -41,7 +43,7 @@ class ServingEndpoint(pulumi.ComponentResource):
 
     Attributes:
         endpoint: Resource name, `projects/P/locations/R/endpoints/ID`.
-        dedicated_dns: The DNS name of a dedicated endpoint, None for a shared one.
+        dedicated_dns: The DNS name of a dedicated endpoint, None for a shared one and for an existing one.
     """
 
     endpoint: pulumi.Output[str]
@@ -52,6 +54,12 @@ class ServingEndpoint(pulumi.ComponentResource):
     ) -> None:
         super().__init__(TOKEN, name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
+        if args.existing is not None:
+            # Whether it is dedicated is read with the deployment.
+            self.endpoint = pulumi.Output.from_input(args.existing)
+            self.dedicated_dns = pulumi.Output.from_input(None)
+            self.register_outputs({"endpoint": self.endpoint, "dedicated_dns": self.dedicated_dns})
+            return
         endpoint = gcp.vertex.AiEndpoint(
             name,
             name=args.endpoint_id,

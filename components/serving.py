@@ -19,7 +19,7 @@ from components.model import UploadedModel, UploadedModelArgs
 from components.services import REQUIRED_SERVICES, TELEMETRY_SERVICES, EnabledServices, EnabledServicesArgs
 from components.telemetry import ServingTelemetry, ServingTelemetryArgs
 from infra import expiry
-from infra.provider.names import labels_as_text
+from infra.provider.names import TRAFFIC_LABEL, labels_as_text
 from infra.provider.resources import LeftoverCheck
 from infra.recipes import ServingPlan
 
@@ -37,6 +37,7 @@ class ServedModelArgs:
         endpoint_id: Chosen id of the endpoint, 1-9 digits.
         account_id: Id of the service account to make; unused with `existing_service_account`.
         existing_service_account: Email of an account to use instead.
+        existing_endpoint: Full name of an endpoint to serve behind instead of making one.
         existing_bucket: Name of a bucket to use instead of making one.
         weights_buckets: Buckets named in the stack file that the container reads.
         grants: Which set of roles the service account gets.
@@ -54,6 +55,7 @@ class ServedModelArgs:
     endpoint_id: str
     account_id: str
     existing_service_account: str | None = None
+    existing_endpoint: str | None = None
     existing_bucket: str | None = None
     weights_buckets: tuple[str, ...] = ()
     grants: Grants = "least"
@@ -138,7 +140,7 @@ class ServedModel(pulumi.ComponentResource):
                 display_name=args.display_name,
                 container=plan.container,
                 hf_token=args.hf_token,
-                labels=args.labels,
+                labels={**args.labels, **_traffic_label(plan)},
             ),
             enabled,
         )
@@ -151,6 +153,7 @@ class ServedModel(pulumi.ComponentResource):
                 display_name=args.display_name,
                 dedicated=plan.endpoint.dedicated,
                 labels=args.labels,
+                existing=args.existing_endpoint,
             ),
             enabled,
         )
@@ -161,10 +164,12 @@ class ServedModel(pulumi.ComponentResource):
             endpoint=endpoint.endpoint,
             opts=enabled,
         )
+        self.endpoint = endpoint.endpoint
+        self.dedicated_endpoint_dns = endpoint.dedicated_dns
         self.deployed_model_id = pulumi.Output.from_input("")
         lifetime = args.labels.get(expiry.LABEL, "")
         if not args.stopped:
-            self.deployed_model_id = ModelDeployment(
+            deployment = ModelDeployment(
                 name,
                 ModelDeploymentArgs(
                     project=args.project,
@@ -183,6 +188,8 @@ class ServedModel(pulumi.ComponentResource):
                         for metric in plan.replicas.autoscaling
                     ),
                     service_account=identity.email,
+                    traffic_percent=plan.endpoint.traffic,
+                    rollout=plan.stack.rollout,
                     deploy_request_timeout=plan.deploy_request_timeout,
                     expiry=lifetime if expiry.Expiry.of(lifetime).length else None,
                 ),
@@ -191,7 +198,10 @@ class ServedModel(pulumi.ComponentResource):
                 pulumi.ResourceOptions.merge(
                     child, pulumi.ResourceOptions(depends_on=[identity, artifacts, endpoint_check])
                 ),
-            ).deployed_model_id
+            )
+            self.deployed_model_id = deployment.deployed_model_id
+            if args.existing_endpoint is not None:
+                self.dedicated_endpoint_dns = deployment.dedicated_dns
         self.dashboard = pulumi.Output.from_input(None)
         if args.telemetry:
             self.dashboard = ServingTelemetry(
@@ -208,8 +218,6 @@ class ServedModel(pulumi.ComponentResource):
                 ),
                 enabled,
             ).dashboard
-        self.endpoint = endpoint.endpoint
-        self.dedicated_endpoint_dns = endpoint.dedicated_dns
         self.model = model.model
         self.bucket = artifacts.bucket
         self.staging_uri = artifacts.staging_uri
@@ -228,3 +236,8 @@ class ServedModel(pulumi.ComponentResource):
                 "dashboard": self.dashboard,
             }
         )
+
+
+def _traffic_label(plan: ServingPlan) -> Mapping[str, str]:
+    """By which other stacks on the endpoint know the share that this one declares."""
+    return {} if plan.endpoint.traffic is None else {TRAFFIC_LABEL: str(plan.endpoint.traffic)}

@@ -114,6 +114,7 @@ def serve(checked: Settings) -> ServedModel:
             endpoint_id=stack_endpoint_id(checked),
             account_id=naming.account_id(checked.pulumi_project, checked.stack),
             existing_service_account=checked.service_account,
+            existing_endpoint=checked.endpoint,
             existing_bucket=checked.bucket,
             weights_buckets=read_buckets(checked),
             grants=checked.grants,
@@ -176,11 +177,13 @@ def stack_labels(checked: Settings) -> dict[str, str]:
 
 
 def stack_endpoint_id(checked: Settings) -> str:
-    """Chosen id of the stack's endpoint.
+    """Id of the existing endpoint, else the chosen one of the stack's own.
 
     Whether an endpoint is dedicated cannot be changed, so the two kinds have ids of their own: the new endpoint is made
     while the old one still answers.
     """
+    if checked.endpoint is not None:
+        return checked.endpoint.rpartition("/")[2]
     kind = "/dedicated" if checked.plan.endpoint.dedicated else ""
     return endpoint_id(checked.project, checked.region, f"{checked.pulumi_project}/{checked.stack}{kind}")
 

@@ -193,9 +193,31 @@ BAD: list[tuple[dict[str, str | None], dict[str, str], str]] = [
         "    fix: pulumi config set --path vertex-vllm:labels.owner NAME",
     ),
     (
+        {"vertex-vllm:endpoint": "my endpoint"},
+        {},
+        "vertex-vllm:endpoint = 'my endpoint': not an endpoint's id or full name.\n"
+        "    fix: write projects/my-project/locations/us-central1/endpoints/ID or its ID, or "
+        "pulumi config rm vertex-vllm:endpoint to have one made",
+    ),
+    (
+        {"vertex-vllm:endpoint": "projects/my-project/locations/europe-west4/endpoints/5"},
+        {},
+        "vertex-vllm:endpoint = 'projects/my-project/locations/europe-west4/endpoints/5': the endpoint is in "
+        "europe-west4, the model is served in us-central1.\n"
+        "    fix: pulumi config set gcp:region europe-west4, or pulumi config rm vertex-vllm:endpoint to have one made",
+    ),
+    (
+        {"vertex-vllm:endpoint": "projects/other-project/locations/us-central1/endpoints/5"},
+        {},
+        "vertex-vllm:endpoint = 'projects/other-project/locations/us-central1/endpoints/5': the endpoint is in project "
+        "other-project, the stack in my-project.\n"
+        "    fix: pulumi config set gcp:project other-project, or pulumi config rm vertex-vllm:endpoint to have one "
+        "made",
+    ),
+    (
         {"vertex-vllm:labels": "{" + ",".join(f'"l{i}":"x"' for i in range(MAX_LABELS + 1)) + "}"},
         {},
-        "vertex-vllm:labels: 59 labels, and at most 58 fit.\n    fix: remove some of them",
+        "vertex-vllm:labels: 58 labels, and at most 57 fit.\n    fix: remove some of them",
     ),
     (
         {"vertex-vllm:labels": '{"Owner": "me"}'},

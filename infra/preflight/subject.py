@@ -102,6 +102,7 @@ class Subject:
         region: Region that serves.
         pulumi_project: Name of the Pulumi project.
         stack: Name of the Pulumi stack.
+        endpoint: Full name of an existing endpoint, None where one is made.
         bucket: Existing bucket, None where one is made.
         service_account: Email of an existing account, None where one is made.
         grants: Which set of roles the account gets, ``least`` or ``guide``.
@@ -128,6 +129,7 @@ class Subject:
     hf_endpoint: str
     login: Login = Login()
     telemetry: bool = False
+    endpoint: str | None = None
 
 
 def hosts(config: Mapping[str, str], environ: Mapping[str, str], *, region: str) -> Hosts:

@@ -1,8 +1,9 @@
-"""Where Vertex AI, Cloud Logging and Cloud Storage are, and with which credentials they are called. Pure.
+"""Where Vertex AI and Cloud Logging, Monitoring and Storage are, and with which credentials they are called. Pure.
 
 The settings are those of Google's own Pulumi and Terraform provider, so that one environment serves both: the
 environment variables `GOOGLE_*_CUSTOM_ENDPOINT`, `GOOGLE_OAUTH_ACCESS_TOKEN` and `GOOGLE_CREDENTIALS`. The provider's
-configuration (`vertexserving:apiEndpoint`, `:loggingEndpoint`, `:storageEndpoint`, `:accessToken`) comes first.
+configuration (`vertexserving:apiEndpoint`, `:loggingEndpoint`, `:monitoringEndpoint`, `:storageEndpoint`,
+`:accessToken`) comes first.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-CONFIG_KEYS = ("apiEndpoint", "loggingEndpoint", "storageEndpoint", "accessToken", "version")
+CONFIG_KEYS = (
+    "apiEndpoint",
+    "loggingEndpoint",
+    "monitoringEndpoint",
+    "storageEndpoint",
+    "accessToken",
+    "version",
+)
 _VERSION = re.compile(r"/v\d+(?:(?:alpha|beta)\d+)?/*$")
 
 
@@ -28,6 +36,7 @@ class Access:
     Attributes:
         api_endpoint: Replaces the regional Vertex AI hosts; scheme, host and perhaps a path, without the version.
         logging_url: Cloud Logging, with its version, without a slash at the end.
+        monitoring_url: Cloud Monitoring, likewise.
         storage_url: The JSON API of Cloud Storage, likewise.
         token: A ready access token.
         credentials: A key as JSON text, or the path of a file with one.
@@ -36,6 +45,7 @@ class Access:
 
     api_endpoint: str | None = None
     logging_url: str = "https://logging.googleapis.com/v2"
+    monitoring_url: str = "https://monitoring.googleapis.com/v3"
     storage_url: str = "https://storage.googleapis.com/storage/v1"
     token: str | None = None
     credentials: str | None = None
@@ -63,6 +73,8 @@ def access(config: Mapping[str, str], environ: Mapping[str, str] = os.environ) -
         api_endpoint=api,
         logging_url=_url(config, environ, "loggingEndpoint", "GOOGLE_LOGGING_CUSTOM_ENDPOINT")
         or (f"{api}/v2" if local else Access.logging_url),
+        monitoring_url=_url(config, environ, "monitoringEndpoint", "GOOGLE_MONITORING_CUSTOM_ENDPOINT")
+        or (f"{api}/v3" if local else Access.monitoring_url),
         storage_url=_url(config, environ, "storageEndpoint", "GOOGLE_STORAGE_CUSTOM_ENDPOINT")
         or (f"{api}/storage/v1" if local else Access.storage_url),
         token=token,

@@ -25,6 +25,10 @@ from infra.provider.living import Living
 from infra.provider.names import deployed_model_name, endpoint_name, model_name, same, still_in_project
 from infra.provider.retry import Interrupted
 from infra.provider.schemas import resource_schema
+from infra.provider.traffic import NoShare
+
+_DEPLOYING, _MOVING, _SCALING = "deploying", "moving traffic", "changing replicas"
+"""What is saved of a deployment that is not as it should be, so that the next run knows where to go on."""
 
 if TYPE_CHECKING:
     from infra.provider.vertex import Vertex
@@ -73,8 +77,9 @@ class Deployment(Resource):
     ) -> Diff:
         """Replicas and autoscaling change in place, everything else replaces the deployment.
 
-        How long to wait, and how long it is wanted, are no properties of what is deployed, so a change of them alone
-        changes nothing. A preview and an up come here for every deployment that stays, so the warning of its end does.
+        How long to wait, how long it is wanted and how to roll are no properties of what is deployed: a change of them
+        alone changes nothing. A preview and an up come here for every deployment that stays, so the warning of its end
+        does.
         """
         olds = old_inputs or state
         replaces = [key for key in ("project", "location") if news.get(key) != olds.get(key)]
@@ -93,6 +98,8 @@ class Deployment(Resource):
                 replaces.append(key)
         new_scaling, old_scaling = _comparable(scaling_of, news), _comparable(scaling_of, olds)
         changed = [key for key in SCALING if new_scaling[key] != old_scaling[key]]
+        if news.get("trafficPercent") != olds.get("trafficPercent"):
+            changed.append("trafficPercent")
         if not replaces and self._living.stays(ctx.urn, id):  # a refresh would warn a second time
             ending = expiry.warning(str(news.get("expiry") or ""), _created(state), datetime.now(UTC))
             if ending:
@@ -103,18 +110,21 @@ class Deployment(Resource):
 
     def create(self, ctx: Context, inputs: Properties) -> State:
         """Deploys the model, or adopts the deployment that an interrupted run made or began."""
-        return self._settle(ctx, inputs, plan_of(inputs, timeout=ctx.timeout), None, None)
+        return self._settle(ctx, inputs, plan_of(inputs, timeout=ctx.timeout), None, None, unfinished=False)
 
     def update(
         self, ctx: Context, id: str, state: Properties, old_inputs: Properties, news: Properties
     ) -> State:
-        """Changes replicas and autoscaling; first finishes, or repeats, a deployment that did not end well."""
+        """Changes replicas, autoscaling and traffic; first finishes, or repeats, a roll that did not end."""
         _, deployed_id = _parts(id)
         plan = plan_of(news, deployed_id, ctx.timeout)
-        return self._settle(ctx, news, plan, state.get("operation"), id)
+        unfinished = state.get("status") in (_DEPLOYING, _MOVING)
+        return self._settle(ctx, news, plan, state.get("operation"), id, unfinished=unfinished)
 
     def read(self, ctx: Context, id: str, state: Properties, inputs: Properties) -> State | None:
         """The deployment as it is, or None when the model is not deployed any more."""
+        from infra.provider.roll import seen_share
+
         name, deployed_id = _parts(id)
         parts = endpoint_name(name)
         assert parts is not None
@@ -130,6 +140,7 @@ class Deployment(Resource):
                         id, state, [_NOT_YET.format(deployed_id, state["operation"])], inputs
                     )
                 return None
+            declared = seen_share(ctx, vertex, plan_of(inputs, deployed_id), endpoint) if inputs else None
             project = parts.project
             if "project" not in inputs:
                 project = projects.spelling(ctx, parts, "endpoints", vertex.get_endpoint)
@@ -153,6 +164,7 @@ class Deployment(Resource):
         for key, value in found.items():
             if key != "model" and (not inputs or value != here[key]):
                 read[key] = value
+        read["trafficPercent"] = declared
         read = {key: value for key, value in read.items() if value is not None}
         outputs = _outputs(read, endpoint, live)
         # Google's spelling of the project: the id of what create adopts has it too, see `Living`.
@@ -199,28 +211,42 @@ class Deployment(Resource):
         return resource_schema("A model that serves on an endpoint.", DEPLOYMENT, outputs)
 
     def _settle(
-        self, ctx: Context, inputs: Properties, plan: Plan, operation: str | None, id: str | None
+        self,
+        ctx: Context,
+        inputs: Properties,
+        plan: Plan,
+        operation: str | None,
+        id: str | None,
+        *,
+        unfinished: bool,
     ) -> State:
         from infra.provider import reports
         from infra.provider.operations import StillRunning
+        from infra.provider.roll import Roll, RollFailed, admit, no_share
         from infra.provider.rollout import DeployFailed, Rollout
 
         vertex = self._connector.connect(ctx, plan.endpoint.location)
         if ctx.urn in self._regranted:
             vertex.grants.made(time.time())
-        rollout = Rollout(ctx, vertex, plan)
+        rollout = Rollout(ctx, vertex, plan, lambda endpoint: admit(ctx, vertex, plan, endpoint))
+        status = _DEPLOYING
 
         def partial(reason: str, under_way: str | None) -> PartialFailure:
             name = id or f"{rollout.endpoint.get('name') or plan.endpoint_name}/deployedModels/{plan.id}"
             self._living.add(name)
-            status = "changing replicas" if rollout.serving else "deploying"
             outputs = {**inputs, "deployedModelId": plan.id, "operation": under_way, "status": status}
             return PartialFailure(name, outputs, [reason])
 
         try:
             live = rollout.ensure(operation)
-            if id is None:
-                rollout.take_traffic()
+            status = _MOVING
+            roll = Roll(ctx, vertex, plan, rollout.endpoint)
+            if id is None or unfinished or rollout.ended is not None:
+                roll.run(new=unfinished or rollout.ended is not None)
+            else:
+                roll.settle()
+            rollout.endpoint = dict(roll.endpoint)
+            status = _SCALING
             live = rollout.scale(live)
         except StillRunning as e:
             report = reports.unchanged if rollout.serving else reports.unfinished
@@ -229,6 +255,13 @@ class Deployment(Resource):
             if not e.error.answered:
                 raise partial(reports.unanswered(plan, e.error), None) from None
             raise ResourceError(reports.failed(ctx, vertex, plan, rollout, e)) from None
+        except RollFailed as e:
+            text, gone = reports.not_serving(ctx, vertex, plan, rollout, e)
+            raise (ResourceError(text) if gone else partial(text, None)) from None
+        except NoShare as e:
+            raise (
+                partial(no_share(plan, e), None) if id is None else ResourceError(no_share(plan, e))
+            ) from None
         except ApiError as e:
             error = _error("change" if rollout.serving else "deploy", plan.id, plan.request, e)
             exists = rollout.uncertain or (rollout.serving and id is None)

@@ -30,6 +30,8 @@ ACCELERATORS = (
 LONGEST_START = 7200  # seconds; Google's limit of ModelContainerSpec.deployment_timeout
 LONGEST_WAIT = 12 * 3600
 DEFAULT_WAIT = 1800
+STRATEGIES = ("auto", "surge", "recreate")
+"""What a replacement does: the old one stays until the new one serves, goes first, or what the quota allows."""
 
 PROJECT = Text(
     'a project id (for example "my-project") or a project number',
@@ -137,6 +139,16 @@ DEPLOYMENT = Record(
         ),
         "expiry": Text('hours or days, for example "8h"', pattern=r"[1-9][0-9]{0,3}[hd]"),
         "deployRequestTimeoutSeconds": Whole(1, LONGEST_WAIT, "seconds"),
+        "trafficPercent": Whole(1, 100, "percent of the endpoint's traffic"),
+        "rollout": Record(
+            {
+                "strategy": Text("a strategy", choices=STRATEGIES),
+                "smoke": Flag(),
+                "steps": Items(Whole(1, 99, "percent of the stack's own traffic")),
+                "bakeSeconds": Whole(0, LONGEST_WAIT, "seconds"),
+                "maxErrorPercent": Whole(0, 100, "errors of a hundred answers"),
+            }
+        ),
     },
     required={
         "project": "give the Google Cloud project.",

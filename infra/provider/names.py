@@ -15,6 +15,8 @@ _DEPLOYED = re.compile(r"(projects/[^/]+/locations/[^/]+/endpoints/[^/]+)/deploy
 
 PROJECT_LABEL = "vertex-vllm-project"
 STACK_LABEL = "vertex-vllm-stack"
+TRAFFIC_LABEL = "vertex-vllm-traffic"
+"""The label of a model whose stack declares its share of the endpoint's traffic, in percent."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from infra.provider.logs import excerpt, last_lines, log_filter
 from infra.provider.operations import Ended, StillRunning, duration, limit_of
 from infra.provider.rest import Json
 from infra.provider.retry import Interrupted
+from infra.provider.roll import RollFailed
 from infra.provider.rollout import DeployFailed, Rollout, undeploy
 from infra.provider.vertex import Vertex
 
@@ -93,7 +94,6 @@ def failed(ctx: Context, vertex: Vertex, plan: Plan, rollout: Rollout, failure: 
     error, ended = failure.error, failure.ended
     kind = classify(error)
     lines: list[str] = []
-    shown: list[str] = []
     text = [
         f"Vertex AI could not deploy model {plan.model.id} on endpoint {plan.endpoint.id}: {kind.value}.",
         f"Google's answer: {error.status}: {redact(error.message)}",
@@ -105,33 +105,75 @@ def failed(ctx: Context, vertex: Vertex, plan: Plan, rollout: Rollout, failure: 
         text.append("Stage: the request to deploy; no deployment had begun.")
     in_container = kind in (Kind.CONTAINER, Kind.BUCKET, Kind.TRANSIENT, Kind.INVALID)
     if ended is not None and in_container:
-        project = str(rollout.endpoint.get("name", "")).split("/")[1:2] or [plan.endpoint.project]
-        query = log_filter(plan.endpoint.id, plan.id, ended.created)
-        lines = [redact(each) for each in last_lines(ctx, vertex, project[0], query)]
-        shown = excerpt(lines)
-        if shown:
-            text.append("The container's last lines:")
-            text.extend(f"  | {line}" for line in shown)
-        else:
-            text.append(
-                f"The container's log: gcloud logging read '{query}' --project {plan.inputs['project']}"
-            )
-    advice = ""
-    if in_container:
-        advice = diagnose([*lines, error.message])
-        if advice and ctx.stack:
-            advice += f"\n  The change to the stack file: ./vertex-vllm diagnose --stack {ctx.stack}"
+        lines = _container_lines(ctx, vertex, plan, rollout.endpoint, ended.created, text)
+    advice = _diagnosed(ctx, [*lines, error.message]) if in_container else ""
     text.append(advice or remedy(kind, error.message, plan.request))
-    text.append(_left_over(ctx, vertex, plan))
+    text.append(_left_over(ctx, vertex, plan)[0])
     return "\n  ".join(text)
 
 
-def _left_over(ctx: Context, vertex: Vertex, plan: Plan) -> str:
-    """Makes sure that a failed deployment leaves nothing deployed, and says so."""
+def not_serving(
+    ctx: Context, vertex: Vertex, plan: Plan, rollout: Rollout, failure: RollFailed
+) -> tuple[str, bool]:
+    """The story of a deployed model that was healthy and did not serve, and whether it is gone.
+
+    It is undeployed here: what served before has all its traffic again.
+    """
+    text = [
+        f"Deployed model {plan.id} of model {plan.model.id} on endpoint {plan.endpoint.id} was taken away again: it "
+        f"did not pass the {failure.stage}: {failure}."
+    ]
+    since = rollout.ended.created if rollout.ended else ""
+    lines = _container_lines(ctx, vertex, plan, rollout.endpoint, since, text)
+    found, gone = _left_over(ctx, vertex, plan)
+    advice = failure.remedy or _diagnosed(ctx, lines)
+    text.append(
+        f"{advice}, then run `pulumi up` again."
+        if failure.remedy
+        else advice
+        or "Change the stack file by what the lines say, then run `pulumi up` again; where the answer is "
+        "right for this model, `rollout: {smoke: false}` takes it without one."
+    )
+    text.append(found if failure.restored else f"The traffic could not be put back as it was. {found}")
+    return "\n  ".join(text), gone
+
+
+def _container_lines(
+    ctx: Context, vertex: Vertex, plan: Plan, endpoint: Json, since: str, text: list[str]
+) -> list[str]:
+    """The container's last lines, told in `text` too, or how to read them."""
+    project = str(endpoint.get("name", "")).split("/")[1:2] or [plan.endpoint.project]
+    query = log_filter(plan.endpoint.id, plan.id, since)
+    lines = [redact(each) for each in last_lines(ctx, vertex, project[0], query)]
+    shown = excerpt(lines)
+    if shown:
+        text.append("The container's last lines:")
+        text.extend(f"  | {line}" for line in shown)
+    else:
+        text.append(f"The container's log: gcloud logging read '{query}' --project {plan.inputs['project']}")
+    return lines
+
+
+def _diagnosed(ctx: Context, lines: list[str]) -> str:
+    """What the known failure among the lines is, and how to change the stack file; empty if none is known."""
+    advice = diagnose(lines)
+    if advice and ctx.stack:
+        advice += f"\n  The change to the stack file: ./vertex-vllm diagnose --stack {ctx.stack}"
+    return advice
+
+
+def _left_over(ctx: Context, vertex: Vertex, plan: Plan) -> tuple[str, bool]:
+    """Makes sure that a failed deployment leaves nothing deployed; says so, and whether that is sure."""
     try:
         undeploy(ctx, vertex, plan.endpoint_name, plan.id, None, vertex.pace.undeploy)
         others: Json = vertex.get_endpoint(plan.endpoint_name) or {}
     except (ApiError, Interrupted, StillRunning):
-        return f"Whether deployed model {plan.id} is left could not be found out; the next `pulumi up` looks again."
+        return (
+            f"Whether deployed model {plan.id} is left could not be found out; the next `pulumi up` looks again.",
+            False,
+        )
     serving = ", ".join(str(model["id"]) for model in others.get("deployedModels", ()))
-    return "Nothing of it is deployed." + (f" Deployed model {serving} goes on serving." if serving else "")
+    return (
+        f"Nothing of it is deployed.{f' Deployed model {serving} goes on serving.' if serving else ''}",
+        True,
+    )

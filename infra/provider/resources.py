@@ -44,6 +44,21 @@ class AutoscalingMetricSpecArgs(TypedDict):
     target: Input[int]
 
 
+class RolloutArgs(TypedDict, total=False):
+    """How a replacement takes the traffic over; none of it is content of what is deployed.
+
+    `strategy` is `auto` (default), `surge` or `recreate`. `smoke` (default true): one prediction before the hand-over.
+    `steps`: percents below 100 of the stack's own traffic, each for `bakeSeconds`, with at most `maxErrorPercent`
+    (default 5) of the answers HTTP 5xx.
+    """
+
+    strategy: Input[str]
+    smoke: Input[bool]
+    steps: Input[Sequence[Input[int]]]
+    bakeSeconds: Input[int]
+    maxErrorPercent: Input[int]
+
+
 class _Resource(pulumi.CustomResource):
     """A resource whose outputs are read as attributes in snake_case; the SDK keeps them under their wire names.
 
@@ -144,8 +159,8 @@ class Model(_Resource):
 class Deployment(_Resource):
     """A model that serves on an endpoint, on machines of its own.
 
-    Replicas and autoscaling change in place. Any other change deploys the new one beside the old one, which is
-    undeployed when the new one serves. Import with
+    Replicas, autoscaling and the share of the traffic change in place. Any other change deploys the new one beside the
+    old one, asks it, hands the traffic over and undeploys the old one (`rollout`). Import with
     `projects/PROJECT/locations/LOCATION/endpoints/ENDPOINT/deployedModels/ID`.
 
     Attributes:
@@ -170,6 +185,8 @@ class Deployment(_Resource):
     service_account: Output[str | None]
     expiry: Output[str | None]
     deploy_request_timeout_seconds: Output[int]
+    traffic_percent: Output[int | None]
+    rollout: Output[dict[str, Any] | None]
     deployed_model_id: Output[str]
     dedicated_endpoint_dns: Output[str | None]
     create_time: Output[str]
@@ -194,6 +211,8 @@ class Deployment(_Resource):
         service_account: Input[str] | None = None,
         expiry: Input[str] | None = None,
         deploy_request_timeout_seconds: Input[int] | None = None,
+        traffic_percent: Input[int] | None = None,
+        rollout: Input[RolloutArgs] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Registers a deployment.
@@ -214,6 +233,9 @@ class Deployment(_Resource):
             expiry: How long after its deployment it is wanted, such as `8h` or `3d`; previews warn of its end.
             deploy_request_timeout_seconds: How long one run waits for an operation (default 1800). The operation goes
                 on after it; the next run goes on waiting.
+            traffic_percent: The share of the endpoint's traffic, where other stacks serve behind it too (default: what
+                they leave). The model's label `vertex-vllm-traffic` tells the others.
+            rollout: How a replacement takes the traffic over.
             opts: Pulumi's options.
         """
         properties = {
@@ -230,6 +252,8 @@ class Deployment(_Resource):
             "serviceAccount": service_account,
             "expiry": expiry,
             "deployRequestTimeoutSeconds": deploy_request_timeout_seconds,
+            "trafficPercent": traffic_percent,
+            "rollout": rollout,
             "deployedModelId": _FROM_PROVIDER,
             "dedicatedEndpointDns": _FROM_PROVIDER,
             "createTime": _FROM_PROVIDER,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from infra.plugin import Context, ResourceError
@@ -20,6 +20,7 @@ from infra.provider.logs import cause
 from infra.provider.operations import Ended, running, wait
 from infra.provider.rest import Json
 from infra.provider.retry import CHANGE, Patience
+from infra.provider.tenants import move, tenancy
 from infra.provider.vertex import Vertex
 
 _DEPLOY = "DeployModelOperationMetadata"
@@ -46,8 +47,10 @@ class Rollout:
         serving: It is deployed; only traffic, replicas and autoscaling may have to change.
     """
 
-    def __init__(self, ctx: Context, vertex: Vertex, plan: Plan) -> None:
+    def __init__(self, ctx: Context, vertex: Vertex, plan: Plan, admit: Callable[[Json], None]) -> None:
+        """`admit` is asked, with the endpoint, before anything is deployed there; it raises to refuse."""
         self._ctx = ctx
+        self._admit = admit
         self._vertex = vertex
         self._plan = plan
         self._deadline = time.monotonic() + plan.limit
@@ -103,22 +106,6 @@ class Rollout:
                     continue  # somebody else's failed; the next look decides
             if not patience.again(error, before=self._left()):
                 raise DeployFailed(error, ended, name)
-
-    def take_traffic(self) -> None:
-        """Gives an adopted deployed model the traffic, if it has none."""
-        patience = Patience(self._ctx, CHANGE, self._vertex.pace.scale)
-        while traffic.share(self.endpoint, self._plan.id) == 0:
-            try:
-                self._vertex.set_traffic(
-                    str(self.endpoint["name"]), {self._plan.id: 100}, str(self.endpoint.get("etag", ""))
-                )
-            except ApiError as e:
-                if not patience.again(e, before=self._left()):
-                    raise
-                self._look()
-            else:
-                self._look()
-                return
 
     def scale(self, live: Mapping[str, Any]) -> Mapping[str, Any]:
         """Makes replicas and autoscaling agree, in place; answers the deployed model as it then is.
@@ -183,8 +170,11 @@ class Rollout:
         return others[0], self._plan.id in (known or ())
 
     def _deploy(self) -> str:
-        # All traffic, at the end and only on success: until then, what served goes on serving.
-        started = self._vertex.deploy_model(self._plan.endpoint_name, to_api(self._plan), {"0": 100})
+        self._admit(self.endpoint)
+        # Without a split Google leaves the endpoint's as it is: what serves goes on serving, and `Roll` moves traffic.
+        # An endpoint on which nothing has traffic needs one.
+        split = {} if traffic.split_of(self.endpoint) else {"0": 100}
+        started = self._vertex.deploy_model(self._plan.endpoint_name, to_api(self._plan), split)
         self.uncertain = False
         return str(started["name"])
 
@@ -202,7 +192,7 @@ class Rollout:
 def undeploy(
     ctx: Context, vertex: Vertex, endpoint_name: str, id: str, operation: str | None, limit: float
 ) -> None:
-    """Undeploys a model, wherever it is on its way; one that is not there is fine.
+    """Undeploys a model, wherever it is on its way; one that is not there is fine. Its traffic goes to others first.
 
     Args:
         ctx: The engine's call.
@@ -235,7 +225,8 @@ def undeploy(
             operation = None
             continue
         try:
-            started = vertex.undeploy_model(endpoint_name, id, traffic.without(endpoint, id))
+            _leave(ctx, vertex, endpoint, endpoint_name, id)
+            started = vertex.undeploy_model(endpoint_name, id)
             error = wait(ctx, vertex, started["name"], "undeploying", limit).error
         except ApiError as e:
             error = e
@@ -243,3 +234,10 @@ def undeploy(
             return
         if not patience.again(error):
             raise error
+
+
+def _leave(ctx: Context, vertex: Vertex, endpoint: Json, name: str, id: str) -> None:
+    """Takes the traffic away before an undeployment, with the etag: another stack may move its own at the same time."""
+    if traffic.share(endpoint, id) and traffic.others(endpoint, id):
+        who = tenancy(ctx, vertex, endpoint, id, None)
+        move(ctx, vertex, name, lambda seen: traffic.without(seen, id, who.mine.ids, who.rest))

@@ -23,6 +23,7 @@ from infra.provider.rest import Json, Rest, translate
 from infra.provider.retry import Pace
 
 if TYPE_CHECKING:
+    import requests
     from google.cloud import aiplatform_v1 as v1
 
 # Keeps two threads from importing Google's library at once.
@@ -120,12 +121,10 @@ class Vertex(Rest):
             lambda: self._clients.endpoints.deploy_model(request=request, timeout=self.pace.call)
         )
 
-    def undeploy_model(self, endpoint: str, id: str, traffic: Mapping[str, int] | None) -> Json:
-        """Starts an undeployment; `traffic`, if given, replaces the endpoint's split in the same step."""
+    def undeploy_model(self, endpoint: str, id: str) -> Json:
+        """Starts an undeployment; Google refuses one that has traffic while others are deployed."""
         v1 = self._library()
-        request = v1.UndeployModelRequest(
-            endpoint=endpoint, deployed_model_id=id, traffic_split=dict(traffic or {})
-        )
+        request = v1.UndeployModelRequest(endpoint=endpoint, deployed_model_id=id)
         return self._send(
             lambda: self._clients.endpoints.undeploy_model(request=request, timeout=self.pace.call)
         )
@@ -151,6 +150,17 @@ class Vertex(Rest):
                 endpoint=changed, update_mask=mask, timeout=self.pace.call
             )
         )
+
+    def raw_predict(self, endpoint: Json, body: Json) -> requests.Response:
+        """One request to whichever deployed model the split chooses; its answer names that one in a header."""
+        from infra.recipes.urls import endpoint_urls
+
+        dns = str(endpoint.get("dedicatedEndpointDns") or "").removeprefix("https://").rstrip("/")
+        name = str(endpoint["name"])
+        urls = endpoint_urls(
+            name, region=name.split("/")[3], dedicated_dns=dns or None, api_endpoint=self.way.api_endpoint
+        )
+        return self.answer("POST", urls.raw_predict_url, body)
 
     def operation(self, name: str) -> Json | None:
         """An operation as Google's JSON, or None if it is not known, or no more."""

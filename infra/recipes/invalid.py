@@ -84,6 +84,8 @@ def _one(entry: Any, model: type[BaseModel], file: str, lines: Lines) -> StackEr
     if kind == "literal_error":
         field = _field(path, model)
         choices = nearest(value, [str(c) for c in get_args(field.annotation)] if field else [])
+        if len(path) > 1 and dotted(path) not in lines and lines:
+            name, key = str(path[-2]), dotted(path[:-1])  # a section written as one word
         return wrong("is not one of the choices.", f"{name}: {choices[0]}" if choices else "", choices)
     limits = {
         "greater_than": ("must be more than", "gt"),
@@ -95,7 +97,7 @@ def _one(entry: Any, model: type[BaseModel], file: str, lines: Lines) -> StackEr
         words, bound = limits[kind]
         limit = context[bound]
         shown = f"{limit:g}" if isinstance(limit, float) else str(limit)
-        return wrong(f"{words} {shown}.", _within(name, model, path))
+        return wrong(f"{words} {shown}.", _within(name, model, path) if name else f"- {shown}")
     if kind == "string_pattern_mismatch":
         return wrong("may hold only letters, digits, dots, dashes and underscores.", f"{name}: llama3.1")
     return wrong(

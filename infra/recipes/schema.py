@@ -36,6 +36,12 @@ def stack_schema() -> dict[str, Any]:
     ]
     parts["ContainerOptions"]["properties"]["image_uri"]["examples"] = images
     parts["VllmOptions"]["properties"]["chat_template"]["examples"] = [NO_CHAT, *chat_template_names()]
+    whole = schema["properties"]["rollout"]
+    words = {"enum": parts["Rollout"]["properties"]["strategy"]["enum"]}
+    schema["properties"]["rollout"] = {
+        "anyOf": [words, {"$ref": whole["$ref"]}],
+        "description": whole["description"],
+    }
     # The loader fills these in from the catalogue, so an editor must not ask for them.
     schema["required"] = ["model"]
     parts["Hardware"]["required"] = ["machine_type"]

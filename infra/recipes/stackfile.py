@@ -27,6 +27,7 @@ __all__ = [
     "EndpointOptions",
     "Hardware",
     "Replicas",
+    "Rollout",
     "StackFile",
     "VllmOptions",
     "load_stack_file",
@@ -167,6 +168,39 @@ class EndpointOptions(_Part):
         default=False,
         description="A DNS name of its own: 10 MB requests, streaming, answers of up to an hour.",
     )
+    traffic: Annotated[int, Field(ge=1, le=100)] | None = Field(
+        default=None,
+        description="Percent of the endpoint's traffic, where several stacks serve behind it (a canary); by default"
+        " what the others leave. A stack that is alone there has all of it.",
+    )
+
+
+class Rollout(_Part):
+    """What a change does that cannot be made in place. None of it changes what is deployed."""
+
+    strategy: Literal["auto", "surge", "recreate"] = Field(
+        default="auto",
+        description="surge: the old one serves until the new one does, both are paid meanwhile; recreate: the old one"
+        " goes first, with a gap; auto: surge where the quota left holds both, else recreate.",
+    )
+    smoke: bool = Field(
+        default=True, description="Whether the new one must answer a prediction before it gets the traffic."
+    )
+    steps: tuple[Annotated[int, Field(ge=1, le=99)], ...] = Field(
+        default=(),
+        strict=False,
+        description="Percents of the stack's own traffic, ascending, before all of it; none: at once.",
+    )
+    bake_seconds: Annotated[int, Field(ge=0, le=43200)] = Field(
+        default=300, description="Seconds to watch the errors after each step."
+    )
+    max_error_percent: Annotated[int, Field(ge=0, le=100)] = Field(
+        default=5, description="Answers with HTTP 5xx, of a hundred, with which a step is passed at most."
+    )
+    old_model: Literal["delete", "keep"] = Field(
+        default="delete",
+        description="What becomes of the model that was replaced; keep: a version of one model in the registry.",
+    )
 
 
 class StackFile(_Part):
@@ -184,6 +218,10 @@ class StackFile(_Part):
         default_factory=ContainerOptions, description="The serving container."
     )
     endpoint: EndpointOptions = Field(default_factory=EndpointOptions, description="The endpoint.")
+    rollout: Rollout = Field(
+        default_factory=Rollout,
+        description="What a change does that cannot be made in place; or its strategy alone.",
+    )
     lora: dict[str, str] = Field(
         default_factory=dict,
         description="LoRA adapters by a name of yours: gs://bucket/prefix (the container may then read that bucket) or"
@@ -210,6 +248,11 @@ class StackFile(_Part):
         if value is not None and not Expiry.of(value).known:
             raise PydanticCustomError("string_pattern_mismatch", "no such day")
         return value
+
+    @field_validator("rollout", mode="before")
+    @classmethod
+    def _strategy(cls, value: Any) -> Any:
+        return {"strategy": value} if isinstance(value, str) else value
 
     _lines: Lines = PrivateAttr(default_factory=dict)
     _notes: tuple[str, ...] = PrivateAttr(default=())

@@ -20,7 +20,7 @@ from components.artifacts import OnDestroy
 from components.identity import Grants
 from infra import expiry
 from infra.preflight.subject import Hosts, Login, Subject, hosts, hub, login
-from infra.recipes import EndpointOptions, ServingPlan, StackFile, load_stack_file, plan
+from infra.recipes import ServingPlan, StackFile, load_stack_file, plan
 from infra.recipes.costs import over_budget, to_cents
 from infra.recipes.errors import (
     ABSENT,
@@ -53,6 +53,7 @@ class Settings:
         labels: Labels of the owner; `expiry` is the stack file's where that has one.
         usd_per_hour: Price of all replicas at most, None when it is not known.
         max_usd_per_hour: Budget for them, None for none.
+        endpoint: Full name of an existing endpoint, None to make one.
         bucket: Existing bucket, None to make one.
         service_account: Existing account, None to make one.
         grants: Which set of roles.
@@ -78,6 +79,7 @@ class Settings:
     labels: Mapping[str, str]
     usd_per_hour: float | None
     max_usd_per_hour: float | None
+    endpoint: str | None
     bucket: str | None
     service_account: str | None
     grants: Grants
@@ -137,6 +139,7 @@ def subject(settings: Settings) -> Subject:
         region=settings.region,
         pulumi_project=settings.pulumi_project,
         stack=settings.stack,
+        endpoint=settings.endpoint,
         bucket=settings.bucket,
         service_account=settings.service_account,
         grants=settings.grants,
@@ -168,7 +171,8 @@ class _Parser(Values):
         account = self.attempt(self.service_account)
         grants = self.attempt(self.grants)
         on_destroy = self.attempt(lambda: self.on_destroy(bucket))
-        endpoint = self.attempt(self.api_endpoint)
+        endpoint = self.attempt(lambda: self.endpoint(project, region))
+        api_endpoint = self.attempt(self.api_endpoint)
         dedicated = self.attempt(self.dedicated_endpoint)
         budget = self.attempt(self.budget)
         telemetry = self.attempt(self.telemetry)
@@ -183,7 +187,8 @@ class _Parser(Values):
         if loaded and region:
             path, stack_file = loaded
             if dedicated is not None:
-                stack_file = stack_file.model_copy(update={"endpoint": EndpointOptions(dedicated=dedicated)})
+                own = stack_file.endpoint.model_copy(update={"dedicated": dedicated})
+                stack_file = stack_file.model_copy(update={"endpoint": own})
             serving = self.attempt(lambda: self.plan(stack_file, region, path))
             if serving:
                 self.attempt(lambda: self.require_token(serving, path))
@@ -208,13 +213,14 @@ class _Parser(Values):
             labels=labels,
             usd_per_hour=price,
             max_usd_per_hour=budget,
+            endpoint=endpoint,
             bucket=bucket,
             service_account=account,
             grants=grants or "least",
             on_destroy_bucket=on_destroy or "if_empty",
             # A token that nothing reads would lie in the model's environment for nothing.
             hf_token=token if serving.weights_uri is None else None,
-            api_endpoint=endpoint,
+            api_endpoint=api_endpoint,
             telemetry=bool(telemetry),
             notification_channels=channels or (),
             stopped=bool(stopped),

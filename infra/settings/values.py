@@ -16,12 +16,14 @@ from typing import Any, Literal, cast, get_args
 from components.artifacts import OnDestroy
 from components.identity import Grants
 from infra import naming
+from infra.provider.names import endpoint_name, same_project
 from infra.recipes import catalog
 from infra.recipes.errors import ABSENT, SettingsError, nearest, raise_problems
 
 KEYS: tuple[str, ...] = (
     "bucket",
     "dedicatedEndpoint",
+    "endpoint",
     "grants",
     "hfToken",
     "labels",
@@ -45,10 +47,11 @@ OWN_ENDPOINT_KEY = "vertexserving:apiEndpoint"
 Preflight = Literal["warn", "enforce", "off"]
 """What a preview does with the answers of the preflight checks: show them, fail on a no, or ask nothing."""
 
+_ENDPOINT_ID = re.compile(r"[1-9][0-9]*|[a-z](?:[a-z0-9-]*[a-z0-9])?")
 _CHANNEL = re.compile(r"projects/[^/\s]+/notificationChannels/[0-9]+")
 
-MAX_LABELS = 58
-"""The platform takes 64 on a resource; three of ours, the expiry and two of the plugins are added to the user's."""
+MAX_LABELS = 57
+"""The platform takes 64 on a resource; four of ours, the expiry and two of the plugins are added to the user's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,6 +305,35 @@ class Values:
                 key, value, problem, f"name an existing bucket, or pulumi config rm {key} to have one made"
             )
         return name
+
+    def endpoint(self, project: str | None, region: str | None) -> str | None:
+        """Full name of the endpoint to serve behind; None where one is made."""
+        key = "vertex-vllm:endpoint"
+        value = self.own("endpoint")
+        if value is None or project is None or region is None:
+            return None
+        name = endpoint_name(value, project, region)
+        remove = f"pulumi config rm {key} to have one made"
+        if name is None or not _ENDPOINT_ID.fullmatch(name.id):
+            example = f"projects/{project}/locations/{region}/endpoints/ID"
+            raise self.error(
+                key, value, "not an endpoint's id or full name", f"write {example} or its ID, or {remove}"
+            )
+        if name.location != region:
+            raise self.error(
+                key,
+                value,
+                f"the endpoint is in {name.location}, the model is served in {region}",
+                f"pulumi config set gcp:region {name.location}, or {remove}",
+            )
+        if not same_project(name.project, project):
+            raise self.error(
+                key,
+                value,
+                f"the endpoint is in project {name.project}, the stack in {project}",
+                f"pulumi config set gcp:project {name.project}, or {remove}",
+            )
+        return f"{name.parent}/endpoints/{name.id}"
 
     def on_destroy(self, bucket: str | None) -> OnDestroy:
         value = cast(OnDestroy, self.choice("onDestroyBucket", get_args(OnDestroy)))

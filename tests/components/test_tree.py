@@ -72,6 +72,35 @@ def test_local_stack(recorder: Recorder, run: Run) -> None:
     assert recorder.calls == []
 
 
+def test_an_existing_endpoint_is_neither_made_nor_described(
+    recorder: Recorder, run: Run, tmp_path: Path
+) -> None:
+    endpoint = "projects/local-project/locations/us-central1/endpoints/55"
+    plan = changed(tmp_path, endpoint={"traffic": 10}, rollout={"strategy": "surge", "steps": [50]})
+    outputs = serve(run, plan=plan, existing_endpoint=endpoint)
+    assert recorder.of("vertex/aiEndpoint:AiEndpoint") == []
+    (deployment,) = recorder.of("index:Deployment")
+    assert deployment.inputs["endpoint"] == outputs["endpoint"] == endpoint
+    assert deployment.inputs["trafficPercent"] == 10
+    assert deployment.inputs["rollout"] == {
+        "strategy": "surge",
+        "steps": [50],
+        "bakeSeconds": 300,
+        "maxErrorPercent": 5,
+    }
+    (model,) = recorder.of("index:Model")
+    assert model.inputs["labels"]["vertex-vllm-traffic"] == "10", "by which other stacks know the share"
+
+
+def test_a_plain_stack_says_nothing_of_rollout_and_traffic(recorder: Recorder, run: Run) -> None:
+    """States of earlier versions know of neither: nothing may seem to have changed."""
+    serve(run)
+    (deployment,) = recorder.of("index:Deployment")
+    assert not {"rollout", "trafficPercent"} & deployment.inputs.keys()
+    (model,) = recorder.of("index:Model")
+    assert "vertex-vllm-traffic" not in model.inputs["labels"]
+
+
 def test_telemetry(recorder: Recorder, run: Run, tmp_path: Path) -> None:
     channel = "projects/local-project/notificationChannels/1"
     plan = changed(tmp_path, vllm={"disable_log_stats": False}, endpoint={"dedicated": True})

@@ -249,7 +249,7 @@ BAD_DEPLOYMENTS = [
         "",
         "labels: is not a property here; valid: project, location, endpoint, model, displayName, machineSpec, spot, "
         "minReplicaCount, maxReplicaCount, autoscalingMetricSpecs, serviceAccount, expiry, "
-        "deployRequestTimeoutSeconds.",
+        "deployRequestTimeoutSeconds, trafficPercent, rollout.",
     ),
     (
         "autoscalingMetricSpecs",

@@ -77,19 +77,6 @@ def test_same_model(a: str, b: str, equal: bool) -> None:
     assert names.same(names.model_name(a), names.model_name(b)) is equal
 
 
-SHARES = st.dictionaries(st.integers(1, 99).map(str), st.integers(0, 100), min_size=1, max_size=6)
-
-
-@given(SHARES, st.integers(1, 100))
-def test_traffic_moves_in_whole_percentages(shares: dict[str, int], mine: int) -> None:
-    models = [{"id": id, "createTime": f"2026-01-01T00:00:{int(id):02d}Z"} for id in ["0", *shares]]
-    split = traffic.without({"deployedModels": models, "trafficSplit": {"0": mine, **shares}}, "0")
-    assert split is not None
-    assert sum(split.values()) == 100
-    assert "0" not in split
-    assert all(shares[id] for id in split) or split == {max(shares, key=int): 100}
-
-
 def test_traffic_that_need_not_move() -> None:
     alone = {"deployedModels": [{"id": "1"}], "trafficSplit": {"1": 100}}
     assert traffic.without(alone, "1") is None

@@ -71,6 +71,8 @@ def register() -> Recording:
             service_account="a@b.c",
             expiry="8h",
             deploy_request_timeout_seconds=60,
+            traffic_percent=10,
+            rollout={"strategy": "surge"},
         )
         disposal = resources.BucketDisposal("b", project="my-project", policy="keep")
         return pulumi.Output.all(model.urn, deployment.urn, disposal.urn)

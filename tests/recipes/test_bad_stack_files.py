@@ -122,6 +122,16 @@ CASES: dict[str, Bad] = {
     "key with a dash": Bad(vllm("max-model-len: 2048"), "vllm.max-model-len"),
     "unknown section": Bad(GOOD + "autoscaler:\n  min: 1\n", "autoscaler"),
     "empty section": Bad(GOOD + "vllm:\nmax_model_len: 4096\n", "vllm"),
+    "rollout as a wrong word": Bad(GOOD + "rollout: surg\n", "rollout"),
+    "rollout strategy": Bad(GOOD + "rollout:\n  strategy: blue\n", "rollout.strategy"),
+    "rollout as a number": Bad(GOOD + "rollout: 3\n", "rollout"),
+    "steps out of order": Bad(GOOD + "rollout:\n  steps: [50, 25]\n", "rollout.steps"),
+    "a step of everything": Bad(GOOD + "rollout:\n  steps: [100]\n", "rollout.steps[0]"),
+    "steps of nothing to hand over": Bad(
+        GOOD + "rollout:\n  strategy: recreate\n  steps: [50]\n", "rollout.steps"
+    ),
+    "bake time without steps": Bad(GOOD + "rollout:\n  bake_seconds: 60\n", "rollout.bake_seconds"),
+    "no traffic": Bad(GOOD + "endpoint:\n  traffic: 0\n", "endpoint.traffic"),
     "section that is a list": Bad(GOOD + "replicas: [1, 2]\n", "replicas"),
     "no machine type": Bad(MODEL + "hardware:\n  accelerator_type: NVIDIA_L4\n", "hardware.machine_type"),
     "no count for a machine with a choice": Bad(

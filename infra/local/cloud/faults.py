@@ -3,7 +3,8 @@
 A fault matches a method and a path; its nth match gets an HTTP error (also as a proxy's page, or with Retry-After), a
 reset connection (before or after the request was carried out), a slow or broken answer, or makes the operation that
 the request starts fail, never end, or be forgotten. Or it is held, before or after it is carried out, until an
-administrator lets it go: so that a client can be killed at a known point.
+administrator lets it go: so that a client can be killed at a known point. A fault of a container matches
+`/ENDPOINT/deployedModels/ID/ROUTE` instead, and that container's nth answer is the planned one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from infra.local.cloud.store import Store
 Json = dict[str, Any]
 COLLECTION = "faults"
 #: What can be done to a request, and to the operation that it starts.
-ON_REQUEST = ("status", "proxy", "reset", "hold", "body", "delaySeconds", "answerDelaySeconds")
+ON_REQUEST = ("status", "proxy", "reset", "hold", "body", "delaySeconds", "answerDelaySeconds", "container")
 ON_OPERATION = ("operationError", "operationStuck", "operationLost")
 _CHOICES = {
     "reset": ("before", "after"),
@@ -55,6 +56,7 @@ SCHEMA: Json = {
         "operationError": {"code": str, "message": str, "stage": str, "lines": [str]},
         "operationStuck": {"stage": str},
         "operationLost": str,
+        "container": {"status": int, "body": str},
     },
 }
 
@@ -74,7 +76,7 @@ class Fault:
             it. The operation that the request starts fails in a stage ("" at its end) with `operationError`
             (`lines` are what its container logged); stays in a stage until the plan is cleared with
             `operationStuck`; is answered with NOT_FOUND with `operationLost`, while its work goes on ("running") or
-            is never done ("dropped").
+            is never done ("dropped"). `container` {"status", "body"} is what a container answers instead.
     """
 
     key: str
@@ -168,10 +170,18 @@ class Faults:
         self._store.delete_prefix(COLLECTION, "")
         self.cleared()
 
-    def draw(self, method: str, path: str) -> Fault | None:
-        """The fault that strikes this request, counting it as a match of every fault it matches."""
+    def draw(self, method: str, path: str, *, container: bool = False) -> Fault | None:
+        """The fault that strikes this request, counting it as a match of every fault it matches.
+
+        Args:
+            method: The HTTP method.
+            path: The path.
+            container: Whether it is a container's request; such faults are apart from those of the API.
+        """
         drawn: Fault | None = None
         for key, fault in self._store.items(COLLECTION):
+            if ("container" in fault["action"]) is not container:
+                continue
             if fault["after"]:
                 # Armed by a request such as a grant; the plan is looked at before that request is served.
                 if re.search(fault["after"], path):

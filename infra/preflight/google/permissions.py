@@ -52,6 +52,14 @@ def _makes_bucket(subject: Subject) -> bool:
     return subject.bucket is None
 
 
+def _makes_endpoint(subject: Subject) -> bool:
+    return subject.endpoint is None
+
+
+def _asks(subject: Subject) -> bool:
+    return subject.plan.stack.rollout.smoke
+
+
 def _telemetry(subject: Subject) -> bool:
     return subject.telemetry
 
@@ -85,10 +93,13 @@ ON_PROJECT: Final = (
     Permission("aiplatform.models.upload", "upload the model", _VERTEX),
     Permission("aiplatform.models.get", "look up the model", _VERTEX),
     Permission("aiplatform.models.delete", "delete the model that a changed one replaces", _VERTEX),
-    Permission("aiplatform.endpoints.create", "make the endpoint", _VERTEX, once=True),
+    Permission("aiplatform.endpoints.create", "make the endpoint", _VERTEX, _makes_endpoint, once=True),
     Permission("aiplatform.endpoints.get", "look up the endpoint", _VERTEX),
     Permission("aiplatform.endpoints.update", "move traffic between deployments", _VERTEX),
     Permission("aiplatform.endpoints.deploy", "deploy the model", _VERTEX),
+    Permission(
+        "aiplatform.endpoints.predict", "ask what was deployed, before it has the traffic", _VERTEX, _asks
+    ),
     Permission("aiplatform.endpoints.undeploy", "undeploy what a rolling change replaces", _VERTEX),
     Permission("monitoring.dashboards.create", "make the dashboard", _MONITORING, _telemetry, once=True),
     Permission("monitoring.dashboards.get", "look up the dashboard", _MONITORING, _telemetry),

@@ -114,11 +114,13 @@ class Usage:
         monitored: Name of a quota's metric -> units in use.
         deployed: The deployed models of the region.
         own_endpoints: Ids of the endpoints of this stack, whether or not they exist.
+        shared: Whether other stacks may serve there too: then what is deployed there may be this stack's or not.
     """
 
     monitored: Mapping[str, int] | Unread
     deployed: tuple[Deployed, ...] | Unread
     own_endpoints: frozenset[str]
+    shared: bool = False
 
     @property
     def own(self) -> tuple[Deployed, ...]:
@@ -142,6 +144,7 @@ class Usage:
             return Taken(low=used, high=used, own_low=0, own_high=used, source=MONITORING)
         low, high = _sum(self.deployed, quota_id)
         own_low, own_high = _sum(self.own, quota_id)
+        own_low = 0 if self.shared else own_low
         source = MONITORING
         counted = f"counted from {_models(self.deployed)} in the region"
         if isinstance(monitored, Unread):
@@ -164,7 +167,14 @@ async def read_usage(subject: Subject, net: Net) -> Usage:
     )
     stack = f"{subject.pulumi_project}/{subject.stack}"
     own = {endpoint_id(subject.project, subject.region, f"{stack}{kind}") for kind in ("", "/dedicated")}
-    return Usage(monitored=monitored, deployed=deployed, own_endpoints=frozenset(own))
+    if subject.endpoint is not None:
+        own = {subject.endpoint.rpartition("/")[2]}
+    return Usage(
+        monitored=monitored,
+        deployed=deployed,
+        own_endpoints=frozenset(own),
+        shared=subject.endpoint is not None,
+    )
 
 
 async def deployment_under_way(subject: Subject, net: Net, endpoints: Iterable[str]) -> str:

@@ -21,6 +21,7 @@ from infra.recipes.checks.options import (
     check_host_memory,
     check_lora,
     check_replicas,
+    check_rollout,
     check_weights,
 )
 from infra.recipes.checks.parallel import check_parallel
@@ -73,6 +74,7 @@ def check(report: Report, *, folder: Path) -> Checked | None:
     flags = books.flags(version) if version else None
     check_weights(report, card)
     check_replicas(report, version)
+    check_rollout(report)
     template = check_chat_template(report, card, version, folder)
     parser = check_tools(report, card, flags, image)
     check_lora(report, card, version)

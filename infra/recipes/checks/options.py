@@ -21,6 +21,7 @@ __all__ = [
     "check_host_memory",
     "check_lora",
     "check_replicas",
+    "check_rollout",
     "check_weights",
 ]
 
@@ -89,6 +90,31 @@ def check_replicas(report: Report, version: str | None) -> None:
             report.refuse(ValueProblem, f"{key}.metric_name", name, text, remedy=remedy)
     if seen and low == high:
         report.warn(f"replicas.autoscaling: nothing scales while min and max are both {low}.")
+
+
+def check_rollout(report: Report) -> None:
+    """Check the steps of a rollout, and that no option is left without its effect."""
+    stack = report.stack
+    rollout = stack.rollout
+    shown = list(rollout.steps)
+    ascending = sorted(set(shown))
+    if shown != ascending:
+        remedy = f"steps: {ascending}"
+        report.refuse(ValueProblem, "rollout.steps", shown, "must be ascending percents.", remedy=remedy)
+    if rollout.steps and rollout.strategy == "recreate":
+        text = "have no effect with strategy recreate: the old one is gone before the new one serves."
+        report.refuse(
+            ValueProblem, "rollout.steps", shown, text, remedy="delete the line, or write strategy: surge"
+        )
+    for name in ("bake_seconds", "max_error_percent"):
+        if not rollout.steps and stack.wrote("rollout", name):
+            report.refuse(
+                ValueProblem,
+                f"rollout.{name}",
+                getattr(rollout, name),
+                "has no effect without steps.",
+                remedy=f"delete the line, or add steps: [10, 50] beside {name}",
+            )
 
 
 def check_lora(report: Report, card: ModelCard | None, version: str | None) -> None:

@@ -38,7 +38,7 @@ def test_an_owner(place: Place) -> None:
     assert set(found) == {"permissions"}
     assert (found["permissions"].status, found["permissions"].evidence) == (
         Status.PASS,
-        "You have all 17 permissions that the plan needs in project local-project.",
+        "You have all 18 permissions that the plan needs in project local-project.",
     )
 
 
@@ -78,7 +78,7 @@ def test_what_is_missing_says_what_it_is_for(ready: Place) -> None:
     login = ready.account(*(role for role in ENOUGH if "iam.serviceAccount" not in role), "roles/viewer")
     found = ready.ask(permissions, ready.subject(login=login))["permissions"]
     assert found.evidence == (
-        "You lack 2 of 16 permissions that the plan needs on project local-project: "
+        "You lack 2 of 17 permissions that the plan needs on project local-project: "
         "iam.serviceAccounts.create (to make the service account), "
         "iam.serviceAccounts.actAs (to deploy with the service account)."
     )
@@ -163,7 +163,7 @@ def test_an_existing_account_and_bucket_need_less_in_the_project(ready: Place) -
     of = ready.subject(login=login, service_account=account, bucket="mine")
     found = ready.ask(permissions, of)
     assert found["permissions"].status is Status.PASS, found["permissions"].evidence
-    assert "all 12 permissions" in found["permissions"].evidence
+    assert "all 13 permissions" in found["permissions"].evidence
     bucket = found["bucket-permissions"]
     assert bucket.status is Status.FAIL
     assert bucket.evidence == (
@@ -208,7 +208,7 @@ def test_nothing_at_all(place: Place) -> None:
     found = place.ask(permissions, place.subject(login=place.account()))["permissions"]
     assert found.status is Status.FAIL
     assert found.evidence == (
-        "You have none of the 16 permissions that the plan needs in project local-project; is it the right one?"
+        "You have none of the 17 permissions that the plan needs in project local-project; is it the right one?"
     )
     elsewhere = place.ask(permissions, place.subject(project="no-such-project"))["permissions"]
     assert elsewhere.status is Status.FAIL
