@@ -59,7 +59,7 @@ class EngineStack:
 
     def __post_init__(self) -> None:
         self.backend = self.folder / ".state"
-        self.backend.mkdir()
+        self.backend.mkdir(exist_ok=True)
         self("stack", "select", "--create", self.name)
 
     @property
