@@ -168,8 +168,10 @@ def stack_endpoint_id(checked: Settings) -> str:
     """Chosen id of the stack's endpoint.
 
     Whether an endpoint is dedicated cannot be changed, so the two kinds have ids of their own: the new endpoint is made
-    while the old one still answers.
+    while the old one still answers. An endpoint that was imported keeps the id that it was made with.
     """
+    if checked.endpoint_id is not None:
+        return checked.endpoint_id
     kind = "/dedicated" if checked.plan.endpoint.dedicated else ""
     return endpoint_id(checked.project, checked.region, f"{checked.pulumi_project}/{checked.stack}{kind}")
 

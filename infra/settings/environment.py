@@ -52,6 +52,7 @@ class Settings:
         labels: Labels of the owner.
         usd_per_hour: Price of all replicas at most, None when it is not known.
         max_usd_per_hour: Budget for them, None for none.
+        endpoint_id: Id of an endpoint that was imported, None for the derived one.
         bucket: Existing bucket, None to make one.
         service_account: Existing account, None to make one.
         grants: Which set of roles.
@@ -76,6 +77,7 @@ class Settings:
     labels: Mapping[str, str]
     usd_per_hour: float | None
     max_usd_per_hour: float | None
+    endpoint_id: str | None
     bucket: str | None
     service_account: str | None
     grants: Grants
@@ -166,6 +168,7 @@ class _Parser(Values):
         grants = self.attempt(self.grants)
         on_destroy = self.attempt(lambda: self.on_destroy(bucket))
         endpoint = self.attempt(self.api_endpoint)
+        endpoint_id = self.attempt(self.endpoint_id)
         dedicated = self.attempt(self.dedicated_endpoint)
         budget = self.attempt(self.budget)
         telemetry = self.attempt(self.telemetry)
@@ -203,6 +206,7 @@ class _Parser(Values):
             labels=labels or {},
             usd_per_hour=price,
             max_usd_per_hour=budget,
+            endpoint_id=endpoint_id,
             bucket=bucket,
             service_account=account,
             grants=grants or "least",

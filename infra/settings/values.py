@@ -22,6 +22,7 @@ from infra.recipes.errors import ABSENT, SettingsError, nearest, raise_problems
 KEYS: tuple[str, ...] = (
     "bucket",
     "dedicatedEndpoint",
+    "endpointId",
     "grants",
     "hfToken",
     "labels",
@@ -44,6 +45,7 @@ OWN_ENDPOINT_KEY = "vertexserving:apiEndpoint"
 Preflight = Literal["warn", "enforce", "off"]
 """What a preview does with the answers of the preflight checks: show them, fail on a no, or ask nothing."""
 
+_ENDPOINT_ID = re.compile(r"[1-9][0-9]*")
 _CHANNEL = re.compile(r"projects/[^/\s]+/notificationChannels/[0-9]+")
 
 MAX_LABELS = 59
@@ -203,6 +205,19 @@ class Values:
                 f"pulumi config set {OWN_ENDPOINT_KEY} {origin}",
             )
         return origin
+
+    def endpoint_id(self) -> str | None:
+        """Id of an endpoint that was imported; None for the one that is derived."""
+        key = "vertex-vllm:endpointId"
+        value = self.own("endpointId")
+        if value is not None and not _ENDPOINT_ID.fullmatch(value):
+            raise self.error(
+                key,
+                value,
+                "not the id of an endpoint: digits, the first not 0",
+                f"pulumi config rm {key}, or write the last part of projects/P/locations/R/endpoints/ID",
+            )
+        return value
 
     def dedicated_endpoint(self) -> bool | None:
         """What the environment wants, whatever the stack file says; None when it leaves the choice to it."""
