@@ -22,7 +22,7 @@ class ServingEndpointArgs:
     Attributes:
         project: Project id.
         region: Region, e.g. `us-central1`.
-        endpoint_id: Chosen id: 1-9 digits, no leading zero.
+        endpoint_id: Chosen id, 1-9 digits, no leading zero; or that of an imported endpoint, which may be longer.
         display_name: Shown in the console, at most 128 characters.
         dedicated: True gives the endpoint a DNS name of its own (streaming, 10 MB, up to 1 h a request).
         labels: Labels of the endpoint.
@@ -69,7 +69,10 @@ class ServingEndpoint(pulumi.ComponentResource):
             display_name=args.display_name,
             dedicated_endpoint_enabled=args.dedicated,
             labels=dict(args.labels),
-            opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(ignore_changes=["trafficSplit"])),
+            # region: never read back, so an imported endpoint has none in the state, and it cannot be changed.
+            opts=pulumi.ResourceOptions.merge(
+                child, pulumi.ResourceOptions(ignore_changes=["trafficSplit", "region"])
+            ),
         )
         self.endpoint = endpoint.id
         if args.dedicated:

@@ -180,10 +180,12 @@ def stack_endpoint_id(checked: Settings) -> str:
     """Id of the existing endpoint, else the chosen one of the stack's own.
 
     Whether an endpoint is dedicated cannot be changed, so the two kinds have ids of their own: the new endpoint is made
-    while the old one still answers.
+    while the old one still answers. An endpoint that was imported keeps the id that it was made with.
     """
     if checked.endpoint is not None:
         return checked.endpoint.rpartition("/")[2]
+    if checked.endpoint_id is not None:
+        return checked.endpoint_id
     kind = "/dedicated" if checked.plan.endpoint.dedicated else ""
     return endpoint_id(checked.project, checked.region, f"{checked.pulumi_project}/{checked.stack}{kind}")
 

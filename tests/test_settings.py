@@ -215,6 +215,12 @@ BAD: list[tuple[dict[str, str | None], dict[str, str], str]] = [
         "made",
     ),
     (
+        {"vertex-vllm:endpoint": "5", "vertex-vllm:endpointId": "6"},
+        {},
+        "vertex-vllm:endpointId = '6': vertex-vllm:endpoint is set too: an endpoint is another's (endpoint) or the "
+        "stack's own (endpointId).\n    fix: pulumi config rm vertex-vllm:endpointId, or rm vertex-vllm:endpoint",
+    ),
+    (
         {"vertex-vllm:labels": "{" + ",".join(f'"l{i}":"x"' for i in range(MAX_LABELS + 1)) + "}"},
         {},
         "vertex-vllm:labels: 58 labels, and at most 57 fit.\n    fix: remove some of them",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from infra.cli import (
+    adopt,
     bench,
     chat,
     diagnose,
@@ -33,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # a local may hold a token
 )
 
+app.command("adopt")(adopt.adopt)
 app.command("explain")(explain.explain)
 app.command("chat")(chat.chat)
 app.command("fit")(fit.fit)

@@ -77,6 +77,21 @@ class Google:
             )
         return found
 
+    def model(self, name: str) -> Json:
+        """A model of the registry.
+
+        Args:
+            name: ``projects/P/locations/R/models/ID``, with or without a version.
+
+        Raises:
+            BadTarget: It is no more.
+            NoAnswer: Vertex AI cannot be asked.
+        """
+        found = self._send("GET", f"{self._endpoint.api}/v1/{name}", "aiplatform", absent=True)
+        if found is None:
+            raise BadTarget(f"There is no model {name} any more.")
+        return found
+
     def operations(self) -> list[Json]:
         """The endpoint's long-running operations that Vertex AI still knows, at most 100.
 

@@ -38,7 +38,8 @@ def agree(vertex: Vertex, live: Json, inputs: Properties) -> Json:
     """Makes display name and labels agree, after making sure that the rest, which is fixed, does."""
     spec, token = content.container_from_api(live.get("containerSpec") or {})
     wanted, found = content.container_of(inputs.get("containerSpec")), dict(spec)
-    where = content.difference(wanted, found, "containerSpec") if spec else ""
+    alike = not spec or content.same_container(wanted, found)
+    where = "" if alike else content.difference(wanted, found, "containerSpec")
     if not where and token is not None and token != inputs.get("hfToken"):
         where = "the Hugging Face token differs"
     if not where and (live.get("artifactUri") or None) != (inputs.get("artifactUri") or None):

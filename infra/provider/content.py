@@ -10,11 +10,24 @@ from typing import Any
 from infra.ids import model_id
 
 TOKEN_VARIABLE = "HF_TOKEN"
+SOURCE_VARIABLE = "DEPLOY_SOURCE"
 
 
 def container_of(spec: Mapping[str, Any] | None) -> dict[str, Any]:
     """A container spec of the inputs without what is empty, so that leaving out equals giving nothing."""
     return {key: value for key, value in (spec or {}).items() if value not in (None, "", [], {})}
+
+
+def same_container(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two container specs start the same: who uploaded it (DEPLOY_SOURCE) is read by nothing in it."""
+    return _started(one) == _started(other)
+
+
+def _started(spec: Mapping[str, Any]) -> dict[str, Any]:
+    kept = container_of(spec)
+    if isinstance(kept.get("env"), Mapping):
+        kept["env"] = {name: value for name, value in kept["env"].items() if name != SOURCE_VARIABLE}
+    return container_of(kept)
 
 
 def container_to_api(spec: Mapping[str, Any], token: str | None) -> dict[str, Any]:

@@ -152,7 +152,7 @@ def disagreement(plan: Plan, live: Mapping[str, Any]) -> str:
     wanted = fixed_of(plan.inputs)
     if not same(model_name(wanted["model"]), model_name(found["model"])):
         return difference(wanted["model"], found["model"], "model")
-    keys = ("displayName", "machineSpec", "spot", "serviceAccount")
+    keys = ("machineSpec", "spot", "serviceAccount")
     return difference({key: wanted[key] for key in keys}, {key: found[key] for key in keys})
 
 

@@ -87,6 +87,7 @@ class Deployment(Resource):
         if named and still_in_project(news.get("project"), olds.get("project"), named.project):
             replaces = [key for key in replaces if key != "project"]
         wanted, found = _comparable(fixed_of, news), _comparable(fixed_of, olds)
+        del wanted["displayName"]  # it cannot be changed, and is not worth another GPU
         for key, value in wanted.items():
             if key == "endpoint":
                 equal = same(_endpoint(news), _endpoint(olds))

@@ -68,8 +68,9 @@ class Model(Resource):
         if labels is not UNKNOWN:
             inputs["labels"] = {**labels, **stack_labels(ctx.project, ctx.stack)}
         if "modelId" not in inputs and not contains_unknown(_content(inputs)):
-            # Kept while the content stays: an imported model may have an id that is not ours.
-            kept = olds.get("modelId") if olds and _content(olds) == _content(inputs) else None
+            # Kept while the content stays: an imported model may have an id that is not ours. Its token is not read
+            # back; whether that is another one is for the difference, which knows its digest.
+            kept = olds.get("modelId") if olds and _same_content(olds, inputs) else None
             inputs["modelId"] = kept or content.derived_model_id(ctx.project, ctx.stack, ctx.name, inputs)
         return Check(inputs)
 
@@ -84,7 +85,7 @@ class Model(Resource):
             replaces = [key for key in replaces if key != "project"]
         if "artifactUri" in olds and "artifactUri" not in news:
             replaces.append("artifactUri")
-        if _spec(news) is UNKNOWN or _spec(news) != _spec(olds):
+        if not _same_spec(news, olds):
             replaces.append("containerSpec")
         if _token_changed(state, olds, news):
             replaces.append("hfToken")
@@ -93,6 +94,8 @@ class Model(Resource):
         collides = (
             bool(replaces) and "modelId" in news and not {"project", "location", "modelId"} & {*replaces}
         )
+        if "hfToken" in replaces and "hfToken" not in olds:
+            collides = False  # imported: the id was only kept until the tokens were compared
         if not replaces:
             self._living.stays(ctx.urn, id)
         return Diff(
@@ -316,6 +319,16 @@ def _spec(inputs: Mapping[str, Any]) -> Any:
 
 def _content(inputs: Mapping[str, Any]) -> tuple[Any, ...]:
     return _spec(inputs), inputs.get("artifactUri"), inputs.get("hfToken")
+
+
+def _same_spec(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    specs = _spec(one), _spec(other)
+    return UNKNOWN not in specs and content.same_container(*specs)
+
+
+def _same_content(olds: Mapping[str, Any], news: Mapping[str, Any]) -> bool:
+    token = "hfToken" not in olds or olds.get("hfToken") == news.get("hfToken")
+    return token and _same_spec(olds, news) and olds.get("artifactUri") == news.get("artifactUri")
 
 
 def _token_changed(state: Properties, olds: Properties, news: Properties) -> bool:

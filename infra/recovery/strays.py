@@ -1,8 +1,8 @@
 """What a stack made and its state does not know: a plugin died while it created it, and Pulumi kept no trace of it.
 
-Pulumi forgets a create whose plugin dies (it counts as failed, with no pending operation). Models, deployments, service
-accounts and grants have chosen ids, so that the next `pulumi up` finds them. The kinds here it would make a second time,
-or be refused to. None of them serves anything while the state does not know it: an endpoint is a stray only while no
+Pulumi forgets a create whose plugin dies (it counts as failed, with no pending operation). Models, deployments,
+service accounts and grants have chosen ids, so that the next `pulumi up` finds them. The kinds here it would make a
+second time, or be refused to. None of them serves anything while the state does not know it: an endpoint is a stray only while no
 model is deployed on it, a bucket only while it is empty.
 """
 

@@ -54,6 +54,7 @@ class Settings:
         usd_per_hour: Price of all replicas at most, None when it is not known.
         max_usd_per_hour: Budget for them, None for none.
         endpoint: Full name of an existing endpoint, None to make one.
+        endpoint_id: Id of an endpoint that was imported, None for the derived one.
         bucket: Existing bucket, None to make one.
         service_account: Existing account, None to make one.
         grants: Which set of roles.
@@ -80,6 +81,7 @@ class Settings:
     usd_per_hour: float | None
     max_usd_per_hour: float | None
     endpoint: str | None
+    endpoint_id: str | None
     bucket: str | None
     service_account: str | None
     grants: Grants
@@ -173,6 +175,7 @@ class _Parser(Values):
         on_destroy = self.attempt(lambda: self.on_destroy(bucket))
         endpoint = self.attempt(lambda: self.endpoint(project, region))
         api_endpoint = self.attempt(self.api_endpoint)
+        endpoint_id = self.attempt(self.endpoint_id)
         dedicated = self.attempt(self.dedicated_endpoint)
         budget = self.attempt(self.budget)
         telemetry = self.attempt(self.telemetry)
@@ -214,6 +217,7 @@ class _Parser(Values):
             usd_per_hour=price,
             max_usd_per_hour=budget,
             endpoint=endpoint,
+            endpoint_id=endpoint_id,
             bucket=bucket,
             service_account=account,
             grants=grants or "least",

@@ -24,6 +24,7 @@ KEYS: tuple[str, ...] = (
     "bucket",
     "dedicatedEndpoint",
     "endpoint",
+    "endpointId",
     "grants",
     "hfToken",
     "labels",
@@ -48,6 +49,7 @@ Preflight = Literal["warn", "enforce", "off"]
 """What a preview does with the answers of the preflight checks: show them, fail on a no, or ask nothing."""
 
 _ENDPOINT_ID = re.compile(r"[1-9][0-9]*|[a-z](?:[a-z0-9-]*[a-z0-9])?")
+_OWN_ENDPOINT_ID = re.compile(r"[1-9][0-9]*")
 _CHANNEL = re.compile(r"projects/[^/\s]+/notificationChannels/[0-9]+")
 
 MAX_LABELS = 57
@@ -207,6 +209,26 @@ class Values:
                 f"pulumi config set {OWN_ENDPOINT_KEY} {origin}",
             )
         return origin
+
+    def endpoint_id(self) -> str | None:
+        """Id of an endpoint that was imported; None for the one that is derived."""
+        key = "vertex-vllm:endpointId"
+        value = self.own("endpointId")
+        if value is not None and self.own("endpoint") is not None:
+            raise self.error(
+                key,
+                value,
+                "vertex-vllm:endpoint is set too: an endpoint is another's (endpoint) or the stack's own (endpointId)",
+                f"pulumi config rm {key}, or rm vertex-vllm:endpoint",
+            )
+        if value is not None and not _OWN_ENDPOINT_ID.fullmatch(value):
+            raise self.error(
+                key,
+                value,
+                "not the id of an endpoint: digits, the first not 0",
+                f"pulumi config rm {key}, or write the last part of projects/P/locations/R/endpoints/ID",
+            )
+        return value
 
     def dedicated_endpoint(self) -> bool | None:
         """What the environment wants, whatever the stack file says; None when it leaves the choice to it."""

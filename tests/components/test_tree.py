@@ -162,7 +162,7 @@ def test_inputs_of_the_local_stack(recorder: Recorder, run: Run) -> None:
         "dedicatedEndpointEnabled": False,
         "labels": labels,
     }
-    assert recorder.one("AiEndpoint").ignore_changes == ("trafficSplit",)
+    assert recorder.one("AiEndpoint").ignore_changes == ("trafficSplit", "region")
     model = recorder.one("index:Model").inputs
     assert model["labels"] == labels
     assert model["displayName"] == "llama"

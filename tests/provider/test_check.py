@@ -365,7 +365,7 @@ def test_unknown_values_of_a_deployment_pass_and_count_as_changes() -> None:
         assert not checked.failures
         (key,) = [key for key in full if inputs[key] != full[key]]
         diff = resource.diff(Quiet(), "id", {}, old, checked.inputs)
-        if key == "deployRequestTimeoutSeconds":
+        if key in ("deployRequestTimeoutSeconds", "displayName"):
             assert not diff.changes
         elif key in ("minReplicaCount", "maxReplicaCount", "autoscalingMetricSpecs"):
             assert diff.changed == (key,)

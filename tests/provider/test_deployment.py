@@ -223,9 +223,10 @@ def test_ctrl_c_stops_within_a_second_and_the_next_up_goes_on(manual: LocalCloud
         saved = Existing(
             refused.value.id, refused.value.state, second.checked("Deployment", deployment(model.id))
         )
-        read = second.read("Deployment", saved.id, saved)
-        assert read is not None
-        assert read.outputs["operation"] == operation
+        with pytest.raises(Refused, match="is not there yet: its deployment goes on at Google") as unfinished:
+            second.read("Deployment", saved.id, saved)
+        assert unfinished.value.id == saved.id
+        assert unfinished.value.state["operation"] == operation
         call = second.meanwhile(lambda: second.update("Deployment", saved, deployment(model.id)))
         second.engine.wait_for("(deploying")
         second.finish(call.done)

@@ -33,7 +33,7 @@ from tests.provider.samples import (
         ({"maxReplicaCount": 3}, [], ["maxReplicaCount"]),
         ({"minReplicaCount": 2, "maxReplicaCount": 3}, [], ["maxReplicaCount", "minReplicaCount"]),
         ({"spot": True}, ["spot"], ["spot"]),
-        ({"displayName": "x"}, ["displayName"], ["displayName"]),
+        ({"displayName": "x"}, [], []),
         ({"serviceAccount": "a@b.c"}, ["serviceAccount"], ["serviceAccount"]),
         ({"machineSpec": {"machineType": "n1-standard-4"}}, ["machineSpec"], ["machineSpec"]),
         ({"endpoint": "7"}, ["endpoint"], ["endpoint"]),

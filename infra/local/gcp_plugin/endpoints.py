@@ -35,8 +35,9 @@ class AiEndpoint(GcpResource):
             "name",
             required=True,
             replaces=True,
-            pattern=r"[1-9][0-9]{0,9}",
-            hint="the endpoint's id is meant: 1 to 10 digits, the first not 0.",
+            # The official plugin checks nothing; Google makes ids of up to 19 digits itself.
+            pattern=r"[1-9][0-9]*",
+            hint="the endpoint's id is meant: digits, the first not 0.",
         ),
         Property("location", required=True, replaces=True),
         Property("region", replaces=True),

@@ -1,4 +1,4 @@
-"""Paths of storage.googleapis.com: JSON API v1, with its upload and download hosts' prefixes."""
+"""Paths of storage.googleapis.com: JSON API v1, with its upload and download hosts' prefixes; the XML API's read."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from infra.local.cloud.storage.buckets import Buckets
 from infra.local.cloud.storage.errors import media_error, storage_error
 from infra.local.cloud.storage.objects import Objects
 from infra.local.cloud.storage.transfer import Transfer
+from infra.local.cloud.storage.xml import ReadObject
 
 _GENERATION = (
     "generation",
@@ -112,4 +113,4 @@ def routes(cloud: Cloud) -> list[BaseRoute]:
             method("PUT", prefix + upload, transfer.resume, sending, json_body=False),
             method("DELETE", prefix + upload, transfer.cancel, sending, json_body=False),
         ]
-    return found
+    return [*found, ReadObject(cloud, transfer.download)]

@@ -1,0 +1,234 @@
+"""``vertex-vllm adopt``: a stack file and an import file for an endpoint that exists already."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from infra.cli.common import Exit, console, fail
+from infra.cli.target import Project, TargetRegion, give_up, target
+
+if TYPE_CHECKING:
+    from infra.client import Endpoint
+
+__all__ = ["adopt"]
+
+Json = dict[str, Any]
+
+
+def adopt(
+    endpoint: Annotated[
+        str,
+        typer.Argument(metavar="ENDPOINT", help="Id, display name or projects/P/locations/R/endpoints/ID."),
+    ],
+    project: Project = None,
+    region: TargetRegion = None,
+    deployed_model: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Which deployed model; needed where the endpoint has several."),
+    ] = None,
+    stack_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Stack file to write (default: stacks/ and the name of model and GPUs)."
+        ),
+    ] = None,
+    import_file: Annotated[
+        Path, typer.Option(metavar="FILE", help="File for `pulumi import` to write.")
+    ] = Path("import.json"),
+    force: Annotated[bool, typer.Option(help="Overwrite files that are there.")] = False,
+) -> None:
+    """Write the stack file and the import file with which a stack takes over an endpoint that exists.
+
+    Only reads the cloud. Says what differs from what a stack would make, and what to type; docs/import.md has an
+    example.
+
+        vertex-vllm adopt 7849235012345678901 --project my-project --region us-central1
+    """
+    import yaml
+
+    from infra.client import ClientError
+    from infra.client.endpoint import ROOT
+    from infra.client.google import Google
+    from infra.recipes import StackError
+    from infra.recipes.existing import container_differences, stack_file_of
+
+    found = target(None, None, endpoint, project, region)
+    # Google answers with the project's number, wherever it was asked by its id; pulumi-gcp writes ids.
+    id = next((each for each in (project, os.environ.get("GOOGLE_CLOUD_PROJECT"), found.project) if each), "")
+    if id.isdigit():
+        fail(
+            f"{id} is a project's number; a stack needs its id. Give --project ID "
+            "(gcloud projects describe NUMBER shows it)."
+        )
+    found = replace(found, project=id, name=f"projects/{id}/locations/{found.region}/endpoints/{found.id}")
+    try:
+        with Google(found) as google:
+            live = google.endpoint()
+            deployed = _chosen(live, deployed_model)
+            model = google.model(str(deployed["model"]))
+    except ClientError as error:
+        give_up(error)
+    container = model.get("containerSpec") or {}
+    try:
+        content = stack_file_of(container, deployed, dedicated=bool(live.get("dedicatedEndpointEnabled")))
+    except StackError as error:
+        fail(error)
+    stack_file = stack_file or ROOT / "stacks" / f"{_name(content)}.yaml"
+    for path in (stack_file, import_file):
+        if path.exists() and not force:
+            fail(
+                f"{path} is there already. Name another file (--stack-file, --import-file), or --force overwrites it."
+            )
+    header = f"# yaml-language-server: $schema=schema/stack.json\n# What serves on {found.name}.\n"
+    try:
+        stack_file.write_text(header + yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        import_file.write_text(json.dumps(_imports(found, live, deployed), indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        fail(f"{error.filename} cannot be written: {error.strerror}.")
+    differences, refusal = _planned(stack_file, found.region, container, container_differences)
+    _tell(found, live, deployed, container, stack_file, import_file, differences, refusal)
+    if refusal:
+        raise typer.Exit(Exit.BAD_INPUT)
+
+
+def _chosen(live: Json, wanted: str | None) -> Json:
+    models = [each for each in live.get("deployedModels") or () if isinstance(each, dict)]
+    if wanted is None and len(models) == 1:
+        return models[0]
+    for each in models:
+        if str(each.get("id")) == wanted:
+            return each
+    if not models:
+        fail(
+            f"{live.get('name')} has no deployed model. pulumi up deploys one: there is nothing to take over."
+        )
+    split = live.get("trafficSplit") or {}
+    shown = ", ".join(
+        f"{each.get('id')} ({split.get(str(each.get('id')), 0)} % of the traffic)" for each in models
+    )
+    asked = f"has no deployed model {wanted}" if wanted else "has several deployed models"
+    fail(f"{live.get('name')} {asked}: {shown}. Choose one with --deployed-model ID; a stack has one.")
+
+
+def _name(content: Json) -> str:
+    hardware = content["hardware"]
+    gpu = str(hardware["accelerator_type"]).rpartition("_")[2].lower()
+    return (
+        f"{str(content['model']).rpartition('/')[2].lower()}.{gpu}x{hardware['accelerator_count']}.imported"
+    )
+
+
+def _imports(found: Endpoint, live: Json, deployed: Json) -> Json:
+    """The file for ``pulumi import --file``: endpoint, model and deployment, below the components that own them."""
+    from components import deployment, endpoint, model, serving
+    from infra.program import NAME
+
+    def component(name: str, logical: str, token: str, parent: str | None = None) -> Json:
+        above = {"parent": parent} if parent else {}
+        return {"type": token, "name": name, "logicalName": logical, "component": True, **above}
+
+    def resource(name: str, logical: str, token: str, parent: str, id: str) -> Json:
+        return {"type": token, "name": name, "logicalName": logical, "parent": parent, "id": id}
+
+    parent = f"projects/{found.project}/locations/{found.region}"
+    where = f"{parent}/endpoints/{found.id}"
+    uploaded = str(deployed["model"]).partition("@")[0].rpartition("/")[2]
+    return {
+        "resources": [
+            component("served", NAME, serving.TOKEN),
+            component("servingEndpoint", f"{NAME}-endpoint", endpoint.TOKEN, "served"),
+            component("uploadedModel", f"{NAME}-model", model.TOKEN, "served"),
+            component("modelDeployment", NAME, deployment.TOKEN, "served"),
+            resource(
+                "endpoint", f"{NAME}-endpoint", "gcp:vertex/aiEndpoint:AiEndpoint", "servingEndpoint", where
+            ),
+            resource(
+                "model",
+                f"{NAME}-model",
+                "vertexserving:index:Model",
+                "uploadedModel",
+                f"{parent}/models/{uploaded}",
+            ),
+            resource(
+                "deployment",
+                NAME,
+                "vertexserving:index:Deployment",
+                "modelDeployment",
+                f"{where}/deployedModels/{deployed['id']}",
+            ),
+        ]
+    }
+
+
+def _planned(stack_file: Path, region: str, container: Json, differences: Any) -> tuple[list[str], str]:
+    """Where the plan of the written file would start another container, and what keeps it from being planned."""
+    from infra.cli.stack import plan_of
+    from infra.recipes import StackError
+
+    try:
+        plan, refusal = plan_of(stack_file, region=region)
+    except StackError as error:
+        return [], str(error)
+    return differences(plan.container.inputs(), container), str(refusal or "")
+
+
+def _tell(
+    found: Endpoint,
+    live: Json,
+    deployed: Json,
+    container: Json,
+    stack_file: Path,
+    import_file: Path,
+    differences: list[str],
+    refusal: str,
+) -> None:
+    from infra.client.endpoint import ROOT
+
+    out = console()
+
+    def say(text: str = "") -> None:
+        out.print(text, markup=False, soft_wrap=True)
+
+    shown = stack_file.resolve()
+    relative = shown.relative_to(ROOT) if shown.is_relative_to(ROOT) else shown
+    say(f"{found.name}: deployed model {deployed['id']}, model {deployed['model']}")
+    say(f"wrote {relative} and {import_file}")
+    others = [each for each in live.get("deployedModels") or () if each.get("id") != deployed["id"]]
+    for other in others:
+        share = (live.get("trafficSplit") or {}).get(str(other["id"]), 0)
+        say(f"not taken over: deployed model {other['id']} ({share} % of the traffic); it goes on billing")
+    if refusal:
+        say(f"\nThe stack file is refused: {refusal}")
+    if differences:
+        say("\nAnother container would be started, so the model would be uploaded and deployed anew:")
+        for each in differences:
+            say(f"  {each}")
+    if not refusal and not differences:
+        say("the stack file starts the same container: nothing is deployed anew")
+    say("\nThen, in a stack of its own (pulumi stack init NAME):")
+    say(f"  pulumi config set gcp:project {found.project}")
+    say(f"  pulumi config set gcp:region {found.region}")
+    say(f"  pulumi config set vertex-vllm:stackFile {relative}")
+    say(f"  pulumi config set vertex-vllm:endpointId {found.id}")
+    account = deployed.get("serviceAccount")
+    if account:
+        say(f"  pulumi config set vertex-vllm:serviceAccount {account}")
+    else:
+        say(
+            "  (it runs as no service account of its own: a stack deploys with one, so the deployment is replaced)"
+        )
+    if any(each.get("name") == "HF_TOKEN" for each in container.get("env", ())):
+        say("  pulumi config set --secret vertex-vllm:hfToken     # the one that the model was uploaded with")
+    say(
+        "  pulumi config set vertex-vllm:bucket BUCKET           # an existing one in the region; left out, one is made"
+    )
+    say(f"  pulumi import --file {import_file} --protect=false --generate-code=false")
+    say(
+        "  pulumi preview --diff                                # no replacement: names and labels change in place"
+    )
