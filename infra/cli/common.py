@@ -41,6 +41,7 @@ class Exit(IntEnum):
     NO_ANSWER = 8
     CRASHED = 70
     INTERRUPTED = 130
+    PIPE_CLOSED = 141
 
 
 DOES_NOT_FIT: Final = Exit.DOES_NOT_FIT
