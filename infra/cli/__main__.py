@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 _BAD_INPUT: Final = 2
 _CRASHED: Final = 70
 _INTERRUPTED: Final = 130
+_PIPE_CLOSED: Final = 141
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -20,22 +21,45 @@ def run() -> None:
 
     An error of the program itself has an exit status of its own: Python's 1 is a verdict here.
     """
+    _open_what_is_closed()
     try:
         from infra.cli.app import app
 
-        app(prog_name="vertex-vllm")
+        try:
+            app(prog_name="vertex-vllm")
+        except SystemExit as end:
+            if isinstance(end.__context__, BrokenPipeError):  # Typer's and Rich's answer to it is 1
+                raise end.__context__ from None
+            sys.stdout.flush()  # here an error of the last lines is still ours to tell
+            raise
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         sys.exit(_INTERRUPTED)
+    except BrokenPipeError:
+        _leave_stdout()
+        sys.exit(_PIPE_CLOSED)
     except OSError as error:
         if error.filename is not None or error.errno not in _FULL:
             _crash()
-        # As for --output. What is left of the text would be written once more at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        # As for --output.
+        _leave_stdout()
         print(f"standard output: cannot be written: {error.strerror}.", file=sys.stderr)
         sys.exit(_BAD_INPUT)
     except Exception:
         _crash()
+
+
+def _open_what_is_closed() -> None:
+    """A service manager may start us with closed standard streams, which Python makes None."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            mode = "w" if number else "r"
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  (as long as the program)
+
+
+def _leave_stdout() -> None:
+    """What is left of the text would be written once more at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _crash() -> NoReturn:

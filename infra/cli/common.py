@@ -43,6 +43,7 @@ class Exit(IntEnum):
     LEFT_OVER = 10
     CRASHED = 70
     INTERRUPTED = 130
+    PIPE_CLOSED = 141
 
 
 DOES_NOT_FIT: Final = Exit.DOES_NOT_FIT

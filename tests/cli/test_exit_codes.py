@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -58,8 +60,8 @@ def test_the_table_names_no_other_command() -> None:
 
 
 def test_what_is_known_before_anything_can_be_imported() -> None:
-    known = (program._BAD_INPUT, program._CRASHED, program._INTERRUPTED)
-    assert known == (Exit.BAD_INPUT, Exit.CRASHED, Exit.INTERRUPTED)
+    known = (program._BAD_INPUT, program._CRASHED, program._INTERRUPTED, program._PIPE_CLOSED)
+    assert known == (Exit.BAD_INPUT, Exit.CRASHED, Exit.INTERRUPTED, Exit.PIPE_CLOSED)
     assert (DOES_NOT_FIT, BAD_INPUT, NO_VERDICT) == (Exit.DOES_NOT_FIT, Exit.BAD_INPUT, Exit.NO_VERDICT)
 
 
@@ -97,3 +99,27 @@ def test_a_full_disk_is_one_error(options: tuple[str, ...]) -> None:
         )
     assert done.returncode == Exit.BAD_INPUT
     assert done.stderr == "standard output: cannot be written: No space left on device.\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("models", "list", "--json"), ("models", "list"), ("--help",)],
+    ids=["written by echo", "drawn by Rich", "drawn by Typer"],
+)
+def test_a_reader_that_has_gone_is_no_verdict(words: tuple[str, ...]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "infra.cli", *words], cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (Exit.PIPE_CLOSED, "")
+
+
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_empty_ones(closed: str) -> None:
+    """As a service manager may start a program: the question of `chat` is then on its command line alone."""
+    command = f"{shlex.quote(sys.executable)} -m infra.cli chat --outputs none.json hi {closed}"
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == Exit.BAD_INPUT, done.stderr
+    assert done.stderr == ("" if "2>" in closed else "none.json cannot be read: No such file or directory\n")
