@@ -2,8 +2,8 @@
 
 Pulumi forgets a create whose plugin dies (it counts as failed, with no pending operation). Models, deployments,
 service accounts and grants have chosen ids, so that the next `pulumi up` finds them. The kinds here it would make a
-second time, or be refused to. None of them serves anything while the state does not know it: an endpoint is a stray only while no
-model is deployed on it, a bucket only while it is empty.
+second time, or be refused to. None of them serves anything while the state does not know it: an endpoint is a stray
+only while no model is deployed on it, a bucket only while it is empty.
 """
 
 from __future__ import annotations
