@@ -32,6 +32,7 @@ def board(**changes: Any) -> dict[str, Any]:
         "display_name": "llama (dev)",
         "dedicated": False,
         "vllm_metrics": True,
+        "labels": {"vertex-vllm-stack": "dev"},
         **changes,
     }
     document: dict[str, Any] = json.loads(telemetry.dashboard(**values))

@@ -1,4 +1,4 @@
-"""The workflow for pull requests: valid, pinned, with the least permissions, and of commands that exist."""
+"""The workflows for pull requests and for the sweep: valid, pinned, with the least permissions, of real commands."""
 
 from __future__ import annotations
 
@@ -165,3 +165,66 @@ def test_the_report_step_writes_a_comment_whatever_happens(preview: str, status:
     assert comment.startswith("<!-- vertex-vllm report vertex-vllm/local -->\n### ")
     assert (tmp_path / "summary").read_text() == comment
     assert (tmp_path / "report.html").exists() is (preview != "")
+
+
+# The sweep
+
+SWEEP_TEXT = (ROOT / ".github/workflows/sweep.yml").read_text()
+SWEEP: Json = {"on" if key is True else key: value for key, value in yaml.safe_load(SWEEP_TEXT).items()}
+(SWEEP_JOB,) = SWEEP["jobs"].values()
+(SWEEP_SCRIPT,) = (step["run"] for step in SWEEP_JOB["steps"] if step.get("name") == "Sweep")
+
+
+def test_the_sweep_runs_by_the_clock_and_by_hand_with_the_least_permissions() -> None:
+    assert set(SWEEP["on"]) == {"schedule", "workflow_dispatch"}
+    assert SWEEP["permissions"] == {}
+    assert SWEEP_JOB["permissions"] == {"contents": "read", "id-token": "write"}
+    assert SWEEP_JOB["if"] == "vars.GCP_PROJECT != ''"
+    (checkout,) = (step for step in SWEEP_JOB["steps"] if "checkout" in step.get("uses", ""))
+    assert checkout["with"]["persist-credentials"] is False
+
+
+def test_the_sweeps_actions_are_those_of_the_preview() -> None:
+    used = re.findall(r"uses: (\S+) # (v\d+\.\d+\.\d+)", SWEEP_TEXT)
+    assert len(used) == SWEEP_TEXT.count("uses: ")
+    assert set(used) <= set(re.findall(r"uses: (\S+) # (v\d+\.\d+\.\d+)", TEXT))
+
+
+def test_the_sweeps_script_is_bash_of_options_that_exist_and_has_no_secret() -> None:
+    bash = shutil.which("bash")
+    assert bash
+    assert subprocess.run([bash, "-n"], input=SWEEP_SCRIPT, text=True).returncode == 0
+    assert "${{" not in SWEEP_SCRIPT
+    command = typer.main.get_command(app).commands["sweep"]  # type: ignore[attr-defined]
+    known = {option for parameter in command.params for option in parameter.opts}
+    lines = re.findall(r"\./vertex-vllm sweep([^>|\n]*)", SWEEP_SCRIPT)
+    assert len(lines) == 2
+    assert {option for line in lines for option in re.findall(r"--[a-z-]+", line)} <= known
+
+
+@pytest.mark.parametrize(("removes", "status"), [("", 0), ("", 9), ("false", 3), ("true", 9)])
+def test_the_sweep_reports_and_removes_only_what_expired_where_it_is_asked_to(
+    removes: str, status: int, tmp_path: Path
+) -> None:
+    command = tmp_path / "vertex-vllm"
+    command.write_text(f'#!/bin/sh\necho "$*" >> calls\necho found\nexit {status}\n')
+    command.chmod(0o755)
+    bash = shutil.which("bash")
+    assert bash
+    done = subprocess.run(
+        [bash, "-e", "-o", "pipefail", "-c", SWEEP_SCRIPT],
+        cwd=tmp_path,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "PROJECT": "my-project",
+            "REMOVES_EXPIRED": removes,
+            "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status
+    calls = (tmp_path / "calls").read_text().splitlines()
+    first = ["sweep --project my-project --expired-only --yes"] if removes == "true" else []
+    assert calls == [*first, "sweep --project my-project"]
+    assert "found" in (tmp_path / "summary").read_text()

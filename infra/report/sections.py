@@ -228,8 +228,8 @@ def _costs(report: Report) -> Section | None:
         and (label := str((step.new.inputs.get("labels") or {}).get(expiry.LABEL) or ""))
     }
     for label in sorted(until - {expiry.NEVER}):
-        after = " after each deployment" if expiry.Expiry.of(label).length else ""
-        blocks.append(Text(f"Expires: {label}{after}; then a sweep undeploys it."))
+        count = " after each deployment" if expiry.Expiry.of(label).length else ""
+        blocks.append(Text(f"Expires: {label}{count}; then a sweep undeploys it."))
     blocks += [Text(text) for text in dict.fromkeys(_origins(report))]
     blocks.append(
         Text("A month has 730 hours. Machines only: no storage, traffic, logs, tax or discounts are in it.")

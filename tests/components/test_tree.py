@@ -31,6 +31,8 @@ COMPONENTS = [
 ]
 ALWAYS = [
     ("vllm", "vertexserving:index:Deployment", "vllm"),
+    ("vllm", "vertexserving:index:LeftoverCheck", "vllm-endpoint-leftovers"),
+    ("vllm", "vertexserving:index:LeftoverCheck", "vllm-leftovers"),
     ("vllm-endpoint", "gcp:vertex/aiEndpoint:AiEndpoint", "vllm-endpoint"),
     ("vllm-model", "vertexserving:index:Model", "vllm-model"),
     *[("vllm-services", "gcp:projects/service:Service", f"vllm-services-{name}") for name in SERVICES],
@@ -137,6 +139,38 @@ def test_telemetry(recorder: Recorder, run: Run, tmp_path: Path) -> None:
     # On a host of its own a request may take an hour.
     (slow,) = recorder.one("AlertPolicy", "vllm-telemetry-slow").inputs["conditions"]
     assert slow["conditionPrometheusQueryLanguage"]["query"].endswith("> 2700000")
+
+
+def test_a_stopped_stack_keeps_everything_but_the_deployment(recorder: Recorder, run: Run) -> None:
+    outputs = serve(run, stopped=True)
+    gone = {"vertex-vllm:deployment:ModelDeployment", "vertexserving:index:Deployment"}
+    whole = [*COMPONENTS, *ALWAYS, *ACCOUNT, *LEAST, *BUCKET, *READER]
+    assert recorder.tree() == sorted(each for each in whole if each[1] not in gone)
+    assert (outputs["deployed_model_id"], outputs["endpoint"]) == ("", "vllm-endpoint-id")
+
+
+def test_a_destroy_ends_with_the_checks(recorder: Recorder, run: Run) -> None:
+    serve(run)
+    assert recorder.one(":EnabledServices").depends_on == {"vllm-leftovers"}
+    assert "vllm-endpoint-leftovers" in recorder.one(":ModelDeployment").depends_on
+    assert recorder.one("LeftoverCheck", "vllm-endpoint-leftovers").inputs == {
+        "project": "local-project",
+        "location": "us-central1",
+        "endpoint": "vllm-endpoint-id",
+    }
+
+
+@pytest.mark.parametrize(("label", "given"), [("8h", "8h"), ("2027-03-31", None), ("never", None)])
+def test_how_long_a_deployment_is_wanted(recorder: Recorder, run: Run, label: str, given: str | None) -> None:
+    serve(run, labels={"expiry": label})
+    assert recorder.one("index:Deployment").inputs.get("expiry") == given
+
+
+def test_an_account_is_described_by_the_labels_that_it_cannot_have(recorder: Recorder, run: Run) -> None:
+    labels = {"owner": "me", "vertex-vllm-project": "vertex-vllm", "vertex-vllm-stack": "local"}
+    serve(run, labels=labels)
+    account = recorder.one("serviceaccount/account:Account")
+    assert account.inputs["description"] == "vertex-vllm-project=vertex-vllm vertex-vllm-stack=local"
 
 
 def test_inputs_of_the_local_stack(recorder: Recorder, run: Run) -> None:

@@ -22,6 +22,7 @@ from infra.plugin.values import from_struct, to_struct
 from infra.provider.bucket_disposal import BucketDisposal
 from infra.provider.connect import Connector
 from infra.provider.deployment import Deployment
+from infra.provider.leftovers import LeftoverCheck
 from infra.provider.model import Model
 from infra.provider.retry import Pace
 from tests.provider.samples import CONTAINER, ENDPOINT, MODEL
@@ -251,7 +252,7 @@ def provider_on(cloud: LocalCloud, *, pace: Pace = FAST, stack: str = "test") ->
     log_port = log_server.add_insecure_port("127.0.0.1:0")
     log_server.start()
     connector = Connector(pace)
-    resources = [Model(connector), Deployment(connector), BucketDisposal(connector)]
+    resources = [Model(connector), Deployment(connector), BucketDisposal(connector), LeftoverCheck(connector)]
     servicer = Servicer("vertexserving", "0", resources, engine=EngineLog(f"127.0.0.1:{log_port}"))
     server, port = start(servicer)
     options = [*CHANNEL_OPTIONS, ("grpc.max_metadata_size", 16 * 1024 * 1024)]

@@ -13,6 +13,7 @@ from infra.provider import resources
 from infra.provider.bucket_disposal import BucketDisposal
 from infra.provider.connect import Connector
 from infra.provider.deployment import Deployment
+from infra.provider.leftovers import LeftoverCheck
 from infra.provider.model import Model
 from tests.provider.samples import CONTAINER, MACHINE
 
@@ -31,7 +32,8 @@ class Recording(pulumi.runtime.Mocks):
         raise AssertionError(args.token)
 
 
-COMMON: dict[str, Any] = {"project": "my-project", "location": "us-central1", "display_name": "llama"}
+PLACE: dict[str, Any] = {"project": "my-project", "location": "us-central1"}
+COMMON: dict[str, Any] = {**PLACE, "display_name": "llama"}
 
 
 @pytest.fixture
@@ -75,14 +77,15 @@ def register() -> Recording:
             rollout={"strategy": "surge"},
         )
         disposal = resources.BucketDisposal("b", project="my-project", policy="keep")
-        return pulumi.Output.all(model.urn, deployment.urn, disposal.urn)
+        check = resources.LeftoverCheck("l", **PLACE, endpoint="projects/p/locations/us-central1/endpoints/5")
+        return pulumi.Output.all(model.urn, deployment.urn, disposal.urn, check.urn)
 
     run: Any = pulumi.runtime.test
     run(program)()
     return mocks
 
 
-@pytest.mark.parametrize("kind", [Model, Deployment, BucketDisposal])
+@pytest.mark.parametrize("kind", [Model, Deployment, BucketDisposal, LeftoverCheck])
 def test_every_input_can_be_given_and_is_named_as_the_provider_names_it(
     kind: Any, registered: dict[str, dict[str, Any]]
 ) -> None:
@@ -90,7 +93,7 @@ def test_every_input_can_be_given_and_is_named_as_the_provider_names_it(
     assert set(registered[kind.token]) == set(schema["inputProperties"])
 
 
-@pytest.mark.parametrize("kind", [Model, Deployment, BucketDisposal])
+@pytest.mark.parametrize("kind", [Model, Deployment, BucketDisposal, LeftoverCheck])
 def test_every_output_is_declared(kind: Any) -> None:
     declared = getattr(resources, kind.__name__).__annotations__
     outputs = kind(Connector()).schema()["properties"]

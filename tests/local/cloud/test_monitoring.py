@@ -13,7 +13,7 @@ from infra import telemetry
 from infra.local.cloud.testing import NUMBER, PROJECT, LocalCloud
 
 BOARD = json.loads(
-    telemetry.dashboard(endpoint_id="1", display_name="one", dedicated=False, vllm_metrics=True)
+    telemetry.dashboard(endpoint_id="1", display_name="one", dedicated=False, vllm_metrics=True, labels={})
 )
 POLICY: dict[str, Any] = {
     "displayName": "down",

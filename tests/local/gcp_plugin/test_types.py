@@ -585,7 +585,9 @@ def members(cloud: LocalCloud, role: str) -> list[str]:
 
 
 def test_dashboard_life(plugin: Plugin, cloud: LocalCloud) -> None:
-    text = telemetry.dashboard(endpoint_id="1", display_name="one", dedicated=False, vllm_metrics=True)
+    text = telemetry.dashboard(
+        endpoint_id="1", display_name="one", dedicated=False, vllm_metrics=True, labels={}
+    )
     made = plugin.create(DASHBOARD, dashboardJson=text)
 
     assert made.id.startswith(f"projects/{NUMBER}/dashboards/")
