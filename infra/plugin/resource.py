@@ -149,8 +149,8 @@ class Resource(ABC):
     def diff(
         self, ctx: Context, id: str, state: Properties, old_inputs: Properties, news: Properties
     ) -> Diff:
-        """Compare inputs. No I/O. The default replaces nothing and reports every top-level input that
-        differs.
+        """Compare inputs; fast, for every preview asks. The default replaces nothing and reports every top-level
+        input that differs.
         """
         changed = changed_keys(old_inputs, news)
         return Diff(changes=bool(changed), changed=changed)

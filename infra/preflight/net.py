@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from infra import naming
-from infra.preflight.subject import Login, Subject
+from infra.preflight.subject import Login, Place
 from infra.provider.credentials import ignore_warnings_of_google, impersonate, load_credentials
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Net:
     credentials are fetched once, and sent to Google's addresses only.
     """
 
-    def __init__(self, subject: Subject, deadline_s: float = 5.0) -> None:
+    def __init__(self, subject: Place, deadline_s: float = 5.0) -> None:
         self._subject = subject
         self._ends = time.monotonic() + deadline_s
         self._client: httpx.AsyncClient | None = None

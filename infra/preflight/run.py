@@ -14,11 +14,11 @@ from typing import Any, Final
 from infra.preflight import google, huggingface, image, pure, weights
 from infra.preflight.finding import Finding, Status
 from infra.preflight.net import Net, Unread
-from infra.preflight.subject import Subject
+from infra.preflight.subject import Place
 
 __all__ = ["CHECKS", "DEADLINE_S", "Check", "Report", "run"]
 
-Check = Callable[[Subject, Net], Coroutine[Any, Any, Sequence[Finding]]]
+Check = Callable[[Any, Net], Coroutine[Any, Any, Sequence[Finding]]]
 
 DEADLINE_S: Final = 4.5
 """Seconds that every check has, all at once; what is left of 5 s is for starting and ending them."""
@@ -83,7 +83,7 @@ class Report:
         }
 
 
-def run(subject: Subject, checks: Iterable[Check] = CHECKS, *, deadline_s: float = DEADLINE_S) -> Report:
+def run(subject: Place, checks: Iterable[Check] = CHECKS, *, deadline_s: float = DEADLINE_S) -> Report:
     """Run the checks and wait for them, at most a little longer than the deadline.
 
     Works where an event loop already runs: the checks have a loop and a thread of their own. A check that raises, or
@@ -110,7 +110,7 @@ def run(subject: Subject, checks: Iterable[Check] = CHECKS, *, deadline_s: float
 
 
 def _run(
-    subject: Subject, checks: Sequence[Check], deadline_s: float, ended: dict[int, tuple[Finding, ...]]
+    subject: Place, checks: Sequence[Check], deadline_s: float, ended: dict[int, tuple[Finding, ...]]
 ) -> None:
     try:
         with asyncio.Runner() as runner:
@@ -121,7 +121,7 @@ def _run(
 
 
 async def _together(
-    subject: Subject, checks: Sequence[Check], deadline_s: float, ended: dict[int, tuple[Finding, ...]]
+    subject: Place, checks: Sequence[Check], deadline_s: float, ended: dict[int, tuple[Finding, ...]]
 ) -> None:
     async with Net(subject, deadline_s) as net:
 
@@ -131,7 +131,7 @@ async def _together(
         await asyncio.gather(*(one(place, check) for place, check in enumerate(checks)))
 
 
-async def _one(check: Check, subject: Subject, net: Net, deadline_s: float) -> tuple[Finding, ...]:
+async def _one(check: Check, subject: Place, net: Net, deadline_s: float) -> tuple[Finding, ...]:
     try:
         # A little more than the network has, which says better what did not answer.
         async with asyncio.timeout(max(net.left_s, 0) + 0.1):

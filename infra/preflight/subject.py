@@ -17,7 +17,7 @@ from infra import naming
 if TYPE_CHECKING:
     from infra.recipes import ServingPlan
 
-__all__ = ["HUGGING_FACE", "PREVIEW_ONLY", "Hosts", "Login", "Subject", "hosts", "hub", "login"]
+__all__ = ["HUGGING_FACE", "PREVIEW_ONLY", "Hosts", "Login", "Place", "Subject", "hosts", "hub", "login"]
 
 HUGGING_FACE: Final = "https://huggingface.co"
 
@@ -93,43 +93,52 @@ class Login:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
-    """One environment, as the checks need it.
+class Place:
+    """Where something is asked, as whom, and for which stack.
 
     Attributes:
-        plan: What is served on what.
         project: Google Cloud project id.
         region: Region that serves.
         pulumi_project: Name of the Pulumi project.
         stack: Name of the Pulumi stack.
+        hosts: Where the services are.
+        login: As whom Google is asked.
         endpoint: Full name of an existing endpoint, None where one is made.
+    """
+
+    project: str
+    region: str
+    pulumi_project: str
+    stack: str
+    hosts: Hosts
+    login: Login = Login()
+    endpoint: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject(Place):
+    """One environment, as the checks need it.
+
+    Attributes:
+        plan: What is served on what.
         bucket: Existing bucket, None where one is made.
         service_account: Email of an existing account, None where one is made.
         grants: Which set of roles the account gets, ``least`` or ``guide``.
         hf_token: Hugging Face token in clear, None where there is none.
         max_usd_per_hour: Budget for all replicas at most, None for none.
-        hosts: Where the services are.
         hf_endpoint: Address of the Hugging Face hub without a slash at the end; empty where none may be asked (a local
             Google Cloud without a hub of its own on this machine).
-        login: As whom Google is asked.
         telemetry: Whether the stack makes a dashboard and alerts.
     """
 
     plan: ServingPlan
-    project: str
-    region: str
-    pulumi_project: str
-    stack: str
     bucket: str | None
     service_account: str | None
     grants: str
     hf_token: str | None = field(repr=False)
     max_usd_per_hour: float | None
-    hosts: Hosts
     hf_endpoint: str
-    login: Login = Login()
     telemetry: bool = False
-    endpoint: str | None = None
 
 
 def hosts(config: Mapping[str, str], environ: Mapping[str, str], *, region: str) -> Hosts:

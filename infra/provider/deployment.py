@@ -1,7 +1,8 @@
 """The resource Deployment: a model that serves on an endpoint, on machines of its own.
 
-Replicas and autoscaling change in place. Any other change deploys the new model beside the old one, gives it the
-traffic once it serves, and then undeploys the old one; if the new one fails, the old one goes on serving.
+Replicas, autoscaling and the share of the traffic change in place. Any other change deploys the new model beside the
+old one, asks it, hands the traffic over (`roll`), then undeploys the old one; if the new one fails, the old one goes on
+serving. Where the quota holds only one of them, or the inputs say so, the old one goes first (`replacement`).
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ class Deployment(Resource):
     def diff(
         self, ctx: Context, id: str, state: Properties, old_inputs: Properties, news: Properties
     ) -> Diff:
-        """Replicas and autoscaling change in place, everything else replaces the deployment.
+        """Replicas, autoscaling and traffic change in place, everything else replaces the deployment.
+
+        Where a replacement is due, `replacement` says how, and may look at the quota that is left.
 
         How long to wait, how long it is wanted and how to roll are no properties of what is deployed: a change of them
         alone changes nothing. A preview and an up come here for every deployment that stays, so the warning of its end
@@ -101,13 +104,20 @@ class Deployment(Resource):
         changed = [key for key in SCALING if new_scaling[key] != old_scaling[key]]
         if news.get("trafficPercent") != olds.get("trafficPercent"):
             changed.append("trafficPercent")
-        if not replaces and self._living.stays(ctx.urn, id):  # a refresh would warn a second time
-            ending = expiry.warning(str(news.get("expiry") or ""), _created(state), datetime.now(UTC))
-            if ending:
-                ctx.warn(ending)
         if "serviceAccount" in replaces:
             self._regranted.add(ctx.urn)
-        return Diff(bool(replaces or changed), tuple(replaces), tuple(changed))
+        if not replaces:
+            if self._living.stays(ctx.urn, id):  # a refresh would warn a second time
+                ending = expiry.warning(str(news.get("expiry") or ""), _created(state), datetime.now(UTC))
+                if ending:
+                    ctx.warn(ending)
+            return Diff(bool(changed), (), tuple(changed))
+        first = False
+        if self._living.of_program(ctx.urn):  # a refresh replaces nothing
+            from infra.provider.replacement import goes_first
+
+            first = goes_first(ctx, *_parts(id), olds, news)
+        return Diff(True, tuple(replaces), tuple(changed), delete_before_replace=first)
 
     def create(self, ctx: Context, inputs: Properties) -> State:
         """Deploys the model, or adopts the deployment that an interrupted run made or began."""
@@ -241,6 +251,7 @@ class Deployment(Resource):
         try:
             live = rollout.ensure(operation)
             status = _MOVING
+            reports.tell(ctx, plan, rollout.ended, adopted=id is None)
             roll = Roll(ctx, vertex, plan, rollout.endpoint)
             if id is None or unfinished or rollout.ended is not None:
                 roll.run(new=unfinished or rollout.ended is not None)
@@ -277,7 +288,8 @@ class Deployment(Resource):
         outputs = _outputs(inputs, rollout.endpoint, live)
         name = id or f"{rollout.endpoint['name']}/deployedModels/{plan.id}"
         self._living.add(name)
-        reports.tell(ctx, plan, rollout.ended, outputs, adopted=id is None)
+        if outputs["status"]:
+            ctx.warn(f"Google says of deployed model {plan.id}: {outputs['status']}")
         return State(name, outputs)
 
 

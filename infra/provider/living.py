@@ -24,6 +24,10 @@ class Living:
         """Remembers that the program has a resource."""
         self._checked.add(urn)
 
+    def of_program(self, urn: str) -> bool:
+        """Whether the program has a resource; false in a refresh."""
+        return urn in self._checked
+
     def stays(self, urn: str, id: str) -> bool:
         """Remembers that what a resource of the state is stays, if the program has that resource; whether it has."""
         if urn not in self._checked:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from infra.plugin import Context
-from infra.plugin.resource import Properties
 from infra.provider.deployed import Plan, scaling_of
 from infra.provider.failures import ApiError, Kind, classify, diagnose, redact, remedy
 from infra.provider.logs import excerpt, last_lines, log_filter
@@ -15,15 +14,13 @@ from infra.provider.rollout import DeployFailed, Rollout, undeploy
 from infra.provider.vertex import Vertex
 
 
-def tell(ctx: Context, plan: Plan, ended: Ended | None, outputs: Properties, adopted: bool) -> None:
-    """The line that stays in the display."""
+def tell(ctx: Context, plan: Plan, ended: Ended | None, *, adopted: bool) -> None:
+    """The line that stays in the display of a deployed model that is there."""
     if ended is not None:
         stages = ", ".join(f"{stage} {_precise(seconds)}" for stage, seconds in ended.stages.items())
         ctx.info(f"deployed as {plan.id} in {_precise(ended.seconds)}{': ' + stages if stages else ''}")
     elif adopted:
         ctx.info(f"adopted deployed model {plan.id}, it was there already")
-    if outputs["status"]:
-        ctx.warn(f"Google says of deployed model {plan.id}: {outputs['status']}")
 
 
 def _precise(seconds: float) -> str:

@@ -183,7 +183,10 @@ class Surge:
 
 @dataclass(frozen=True)
 class DeploymentChange:
-    """What happens to one deployment; ``because`` are the properties that force a replacement."""
+    """What happens to one deployment.
+
+    ``because`` are the properties that force a replacement; with ``gap`` the old one is taken away first.
+    """
 
     kind: Kind
     name: str
@@ -191,6 +194,7 @@ class DeploymentChange:
     after: Deployed | None
     because: tuple[str, ...]
     surge: Surge | None
+    gap: bool = False
 
     @property
     def text(self) -> str:
@@ -209,7 +213,8 @@ class DeploymentChange:
         if self.kind is Kind.CHANGED:
             return f"changes in place, nothing restarts: {changes or ', '.join(self.because) or 'no visible change'}"
         because = f" because of {', '.join(self.because)}" if self.because else ""
-        return f"replaced{because}: {changes or f'on the same hardware, {_what(after)}'}"
+        gap = "; the old one goes first: nothing serves until the new one does" if self.gap else ""
+        return f"replaced{because}: {changes or f'on the same hardware, {_what(after)}'}{gap}"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -219,6 +224,7 @@ class DeploymentChange:
             "change": self.kind.value,
             "text": self.text,
             "because": list(self.because),
+            "gap": self.gap,
             "before": None if self.before is None else _dict(self.before),
             "after": None if self.after is None else _dict(self.after),
             "side_by_side": None
@@ -369,10 +375,10 @@ def deployments(preview: Preview) -> tuple[DeploymentChange, ...]:
     found = []
     for step, kind in _changes(preview, _DEPLOYMENT):
         before, after = _deployed(step.old), _deployed(step.new)
-        surge = _surge(after, start) if kind is Kind.REPLACED and before and after else None
+        surge = _surge(after, start) if kind is Kind.REPLACED and before and after and not step.gap else None
         if kind is Kind.DELETED:
             after = None
-        found.append(DeploymentChange(kind, step.name, before, after, _because(step), surge))
+        found.append(DeploymentChange(kind, step.name, before, after, _because(step), surge, step.gap))
     return tuple(found)
 
 

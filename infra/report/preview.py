@@ -96,6 +96,7 @@ class Step:
         new: After, None where it is gone.
         reasons: Properties that change.
         replaces: Those of them that force a replacement.
+        gap: A replacement takes the old one away first.
     """
 
     op: str
@@ -104,6 +105,7 @@ class Step:
     new: Resource | None
     reasons: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
+    gap: bool = False
 
     @property
     def type(self) -> str:
@@ -484,7 +486,10 @@ def _merged(steps: Sequence[Step]) -> Iterator[Step]:
     chosen = next((step for step in replacing if step.op == "replace"), replacing[0])
     old = chosen.old or next((step.old for step in steps if step.old), None)
     new = chosen.new or next((step.new for step in steps if step.new), None)
-    yield Step("replace", chosen.urn, old, new, chosen.reasons, chosen.replaces)
+    ops = [step.op for step in steps]
+    made = min(ops.index(op) for op in ("replace", "create-replacement") if op in ops)
+    gap = "delete-replaced" in ops[:made]
+    yield Step("replace", chosen.urn, old, new, chosen.reasons, chosen.replaces, gap)
 
 
 def _rows(digest: Mapping[str, Any], key: str, name: str) -> list[Any]:

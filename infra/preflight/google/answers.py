@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from infra.preflight.net import Answer, Forbidden, Unread
-from infra.preflight.subject import Subject
+from infra.preflight.subject import Place
 
 __all__ = [
     "Json",
@@ -159,7 +159,7 @@ def beta(base: str) -> str:
     return base.removesuffix("/v1") + "/v1beta1"
 
 
-def curl(subject: Subject, url: str, *, ask: Iterable[str] = ()) -> str:
+def curl(subject: Place, url: str, *, ask: Iterable[str] = ()) -> str:
     """The line that asks the same by hand; with `ask`, the permissions of a testIamPermissions."""
     words = ["curl", "-s"]
     if not subject.hosts.local:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from infra.preflight.google.answers import Json, beta, body, object_, objects, text, texts, whole
 from infra.preflight.net import Net, Unread
-from infra.preflight.subject import Subject
+from infra.preflight.subject import Place
 from infra.recipes import QuotaRef
 
 __all__ = ["SERVICE", "Limit", "read_limit"]
@@ -38,7 +38,7 @@ class Limit:
     elsewhere: Mapping[str, int | None] = field(default_factory=dict)
 
 
-async def read_limit(subject: Subject, net: Net, ref: QuotaRef) -> Limit:
+async def read_limit(subject: Place, net: Net, ref: QuotaRef) -> Limit:
     """The limit of a quota in the region that serves.
 
     Service Usage comes first: it is enabled in new projects, Cloud Quotas is not. But it knows quotas by their metric
@@ -61,7 +61,7 @@ async def read_limit(subject: Subject, net: Net, ref: QuotaRef) -> Limit:
     return replace(limit, source=f"{limit.source}, as {instead}") if instead else limit
 
 
-async def _service_usage(subject: Subject, net: Net, metric: str) -> Limit:
+async def _service_usage(subject: Place, net: Net, metric: str) -> Limit:
     base = f"{beta(subject.hosts.service_usage)}/projects/{subject.project}/services/{SERVICE}"
     answer = await net.get(f"{base}/consumerQuotaMetrics/{quote(metric, safe='')}", params={"view": "FULL"})
     limits = [limit for limit in objects(body(answer), "consumerQuotaLimits") if limit.get("unit") == _UNIT]
@@ -86,7 +86,7 @@ def _buckets(limit: Json) -> dict[str, int | None]:
     return found
 
 
-async def _cloud_quotas(subject: Subject, net: Net, ref: QuotaRef) -> Limit:
+async def _cloud_quotas(subject: Place, net: Net, ref: QuotaRef) -> Limit:
     base = f"{subject.hosts.cloud_quotas}/projects/{subject.project}/locations/global/services/{SERVICE}"
     data = body(await net.get(f"{base}/quotaInfos/{ref.quota_id}"))
     found: dict[str, int | None] = {}

@@ -30,11 +30,11 @@ from infra.preflight.google.answers import (
 )
 from infra.preflight.google.limits import SERVICE
 from infra.preflight.net import Net, Unread
-from infra.preflight.subject import Subject
+from infra.preflight.subject import Place
 from infra.recipes import catalog
 from infra.recipes.catalog import CPU
 
-__all__ = ["Deployed", "Taken", "Usage", "by_hand", "deployment_under_way", "read_usage"]
+__all__ = ["Deployed", "Taken", "Usage", "amounts_of", "by_hand", "deployment_under_way", "read_usage"]
 
 MONITORING: Final = "Cloud Monitoring"
 """The source of what it counts; any other is a count of the deployed models."""
@@ -160,7 +160,7 @@ class Usage:
 _NAMELESS: Final = Unread("the name of the quota's metric is not known")
 
 
-async def read_usage(subject: Subject, net: Net) -> Usage:
+async def read_usage(subject: Place, net: Net) -> Usage:
     """What is in use in the region that serves; asks Cloud Monitoring and Vertex AI at the same time."""
     monitored, deployed = await asyncio.gather(
         attempt(_monitored(subject, net)), attempt(_deployed(subject, net))
@@ -177,7 +177,7 @@ async def read_usage(subject: Subject, net: Net) -> Usage:
     )
 
 
-async def deployment_under_way(subject: Subject, net: Net, endpoints: Iterable[str]) -> str:
+async def deployment_under_way(subject: Place, net: Net, endpoints: Iterable[str]) -> str:
     """Name of a deployment that is under way on one of the endpoints; empty where there is none.
 
     Raises:
@@ -201,7 +201,7 @@ async def deployment_under_way(subject: Subject, net: Net, endpoints: Iterable[s
     return ""
 
 
-def by_hand(subject: Subject, taken: Taken | Unread, metric: str) -> str:
+def by_hand(subject: Place, taken: Taken | Unread, metric: str) -> str:
     """The line that shows what is in use of the quota with this metric, at the source of `taken`.
 
     Points of Cloud Monitoring have the newest first.
@@ -216,18 +216,18 @@ def by_hand(subject: Subject, taken: Taken | Unread, metric: str) -> str:
     )
 
 
-def _filter(subject: Subject) -> str:
+def _filter(subject: Place) -> str:
     return (
         f'metric.type="{_METRIC}" AND resource.type="consumer_quota" AND resource.labels.service="{SERVICE}" '
         f'AND resource.labels.location="{subject.region}"'
     )
 
 
-def _time_series(subject: Subject) -> str:
+def _time_series(subject: Place) -> str:
     return f"{subject.hosts.monitoring}/projects/{subject.project}/timeSeries"
 
 
-async def _monitored(subject: Subject, net: Net) -> Mapping[str, int]:
+async def _monitored(subject: Place, net: Net) -> Mapping[str, int]:
     now = datetime.now(UTC)
     params = {
         "filter": _filter(subject),
@@ -251,7 +251,7 @@ async def _monitored(subject: Subject, net: Net) -> Mapping[str, int]:
     return found
 
 
-async def _deployed(subject: Subject, net: Net) -> tuple[Deployed, ...]:
+async def _deployed(subject: Place, net: Net) -> tuple[Deployed, ...]:
     # v1 does not tell of flex-start, nor of machines that work together.
     url = f"{beta(subject.hosts.vertex)}/projects/{subject.project}/locations/{subject.region}/endpoints"
     found: list[Deployed] = []
@@ -288,8 +288,8 @@ def _model(endpoint: str, deployed: Json) -> Deployed:
     )
 
 
-def _units(machine_type: str, accelerator: str, count: int, *, spot: bool, nodes: int) -> Mapping[str, int]:
-    """Quota id -> GPUs or vCPUs of one replica; without those of machines that nobody knows."""
+def amounts_of(machine_type: str, accelerator: str, count: int) -> dict[str, int]:
+    """GPUs and vCPUs of one replica, by what a quota counts; without those of machines that nobody knows."""
     books = catalog()
     amounts = {accelerator: count} if accelerator else {}
     cpu_machine = _CPU_MACHINE.fullmatch(machine_type)
@@ -301,8 +301,14 @@ def _units(machine_type: str, accelerator: str, count: int, *, spot: bool, nodes
         amounts[CPU] = machine.vcpus * count // whole_machine if shared else machine.vcpus
     elif cpu_machine is not None:
         amounts[CPU] = int(cpu_machine[1])
+    return amounts
+
+
+def _units(machine_type: str, accelerator: str, count: int, *, spot: bool, nodes: int) -> Mapping[str, int]:
+    """Quota id -> GPUs or vCPUs of one replica."""
+    books = catalog()
     found: dict[str, int] = {}
-    for kind, amount in amounts.items():
+    for kind, amount in amounts_of(machine_type, accelerator, count).items():
         quota = books.quota(kind, spot)
         if quota is not None:
             found[quota.quota_id] = amount * nodes
