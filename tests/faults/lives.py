@@ -213,10 +213,11 @@ def _check_gcp(cloud: LocalCloud, step: str) -> None:
     order = list(GCP.steps)
     made = step != "destroy"
     for first, kind in (("identity", "service accounts"), ("storage", "buckets"), ("endpoint", "endpoints")):
-        assert bool(state[kind]) is (made and order.index(step) >= order.index(first)), kind
+        there = made and order.index(step) >= order.index(first)
+        assert bool(state[kind]) is there, f"{kind} after {step}: {state[kind]}"
     policy = cloud.http.post(f"/v1/projects/{PROJECT}:getIamPolicy", json={}).json()
     members = [member for each in policy["bindings"] for member in each["members"]]
-    assert members.count(f"serviceAccount:{EMAIL}") == int(made and order.index(step) >= 1)
+    assert members.count(f"serviceAccount:{EMAIL}") == int(made and order.index(step) >= 1), members
     if step == "change":
         account = cloud.http.get(f"/v1/projects/{PROJECT}/serviceAccounts/{EMAIL}").json()
         bucket = cloud.http.get(f"/storage/v1/b/{BUCKET}").json()

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from random import Random
 
 import pytest
 
 from infra.local.cloud.testing import LocalCloud, cloud_in_thread
 from tests.faults.lives import GCP, VERTEX, Life
-from tests.faults.matrix import FAULTS, Call, calls_of, live
+from tests.faults.matrix import FAULTS, PAIRS, Call, calls_of, live, pairs
 
 LIVES = {life.name: life for life in (VERTEX, GCP)}
-PAIRS, PARTS = 40, 4
+PARTS = 4
 
 
 @pytest.fixture(scope="session")
@@ -27,21 +25,6 @@ def emptied() -> Iterator[LocalCloud]:
 def calls(emptied: LocalCloud) -> dict[str, list[Call]]:
     """The calls of each life."""
     return {name: calls_of(emptied, life) for name, life in LIVES.items()}
-
-
-def pairs(calls: list[Call], number: int) -> list[tuple[tuple[Call, str], tuple[Call, str]]]:
-    """Two faults, drawn at random but always the same ones: in a row on one call, or in two calls of a life."""
-    random = Random(20)
-    drawn = []
-    for _ in range(number):
-        first = random.choice(calls)
-        second = replace(first, nth=first.nth + 1) if random.random() < 0.5 else random.choice(calls)
-        names = [
-            random.choice([name for name, each in FAULTS.items() if call.befalls(each)])
-            for call in (first, second)
-        ]
-        drawn.append(((first, names[0]), (second, names[1])))
-    return drawn
 
 
 @pytest.mark.parametrize("part", range(PARTS))

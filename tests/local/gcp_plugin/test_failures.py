@@ -92,7 +92,7 @@ def test_a_bucket_whose_creation_went_unanswered_is_taken_for_what_it_is(
 
     assert plugin.create(BUCKET, name="mine", location="EU").id == "mine"
     with pytest.raises(Failed, match="take it over with `pulumi import"):
-        plugin.create(BUCKET, name="mine", location="EU", labels={"of": "somebody else"})
+        plugin.create(BUCKET, name="mine", location="EU", labels={"of": "another"})
 
 
 @pytest.mark.parametrize(("http", "tries"), [(502, 2), (504, 1)])
@@ -101,7 +101,7 @@ def test_a_proxys_502_is_repeated_and_its_504_is_not(
 ) -> None:
     cloud.admin.fault("/storage/v1/b$", method="POST", proxy=http)
     if tries == 1:
-        with pytest.raises(Failed, match="answered 504 Gateway Timeout: 504 Gateway Timeout proxy. Run"):
+        with pytest.raises(Failed, match=r"answered 504 Gateway Timeout: 504 Gateway Timeout proxy\. Run"):
             plugin.create(BUCKET, name="mine", location="EU")
     else:
         plugin.create(BUCKET, name="mine", location="EU")
