@@ -74,7 +74,7 @@ format: ## Formats and fixes what the linter can
 	@$(python) -m ruff check --fix
 	@$(python) -m ruff format
 
-.PHONY: benchmark benchmark-fit benchmark-kv pictures lock
+.PHONY: benchmark benchmark-fit benchmark-kv benchmark-faults pictures lock
 benchmark: ## What our code costs in a warm pulumi preview
 	@$(setup) --dev
 	@$(python) benchmarks/preview.py
@@ -86,6 +86,10 @@ benchmark-fit: ## How near the memory prediction comes to measured start-ups, be
 benchmark-kv: ## Our KV cache arithmetic against what a real vLLM said of each architecture
 	@$(setup) --dev --without-engine
 	@$(python) benchmarks/kv_truth.py
+
+benchmark-faults: ## The matrix of faults, counted: every call of a stack's life with every fault
+	@$(setup) --dev --without-engine
+	@$(python) benchmarks/faults.py
 
 pictures: ## The README's pictures, docs/*.svg, from what the commands print: needs make up
 	@$(python) scripts/record.py

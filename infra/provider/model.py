@@ -227,7 +227,8 @@ class Model(Resource):
                 [_unfinished(e.running, name.id)],
             ) from None
         except (ApiError, Interrupted) as e:
-            raise _error("upload", name, request, e, inputs.get("hfToken")) from None
+            doing = "upload" if id is None else "change"
+            raise _error(doing, name, request, e, inputs.get("hfToken")) from None
         outputs = _outputs(inputs, live)
         self._living.add(outputs["name"])
         if id is None:

@@ -296,6 +296,8 @@ class Operations:
                 if index >= 0:
                     record = await self._enter(name, index, behaviour)
                 await self._sleep(name, index)
+                if index >= 0 and record["stages"][index][0]:
+                    await self._fault(name, record["stages"][index][0])
             await self._fault(name, "")
             response = await self._run(name, behaviour.on_finish)
             self._end(name, {"response": response}, behaviour.done_stage)
@@ -317,8 +319,6 @@ class Operations:
             record["due"] = record["due"] + length
             self._touch(record, stage)
             self._store.put(COLLECTION, name, record)
-        if stage:
-            await self._fault(name, stage)
         on_stage = behaviour.on_stage
         if on_stage is not None and stage:
             await self._run(name, lambda operation: on_stage(operation, stage))

@@ -145,7 +145,12 @@ async def _answer(messages: list[Message], how: str, send: Send, raw: Send) -> N
     body = b"".join(each.get("body", b"") for each in messages if each["type"] == "http.response.body")
     if how == "garbled":
         kept = [(key, value) for key, value in start["headers"] if key.lower() != b"content-length"]
-        start = {**start, "headers": [*kept, (b"content-length", str(len(GARBLED)).encode())]}
+        status = 200 if start["status"] == 204 else start["status"]  # one that has a body
+        start = {
+            **start,
+            "status": status,
+            "headers": [*kept, (b"content-length", str(len(GARBLED)).encode())],
+        }
         body = GARBLED
     await send(start)
     if how == "truncated":

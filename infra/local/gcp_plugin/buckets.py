@@ -110,7 +110,8 @@ class Bucket(GcpResource):
         except ApiError as e:
             if e.status != 409:
                 raise
-            if not e.repeated:
+            # As for accounts and endpoints: an earlier run made it, and could not say or save so.
+            if not (e.repeated or self._ours(ctx, name, body)):
                 raise e.because(
                     "Bucket names are unique in the world: choose another name, or, if the bucket is "
                     f"yours, take it over with `pulumi import {self.token} {ctx.name} {name}`."
@@ -118,6 +119,15 @@ class Bucket(GcpResource):
         with self.exists(name, inputs):
             bucket = get_bucket(self.gcp, ctx, name)
         return State(name, self._outputs(inputs, bucket))
+
+    def _ours(self, ctx: Context, name: str, wanted: Json) -> bool:
+        """Whether a bucket that is there is the one that is wanted, with the same labels and in the same place."""
+        try:
+            bucket = get_bucket(self.gcp, ctx, name)
+        except ApiError:
+            return False  # somebody else's: names are unique in the world
+        same_place = str(bucket.get("location", "")).upper() == str(wanted["location"]).upper()
+        return same_place and bool(wanted.get("labels")) and bucket.get("labels") == wanted["labels"]
 
     def find(
         self, ctx: Context, id: str, state: Properties, inputs: Properties

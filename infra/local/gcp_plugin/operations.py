@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.local.gcp_plugin.rest import Json, Rest
+from infra.local.gcp_plugin.rest import ApiError, Json, Rest
 from infra.plugin import Context, ResourceError
 
 FIRST_POLL_SECONDS = 0.1
@@ -43,11 +43,19 @@ def wait(rest: Rest, ctx: Context, api: str, operation: Json, doing: str) -> Jso
             )
         left -= delay
         delay = min(delay * 1.5, LONGEST_POLL_SECONDS)
-        operation = rest.call(ctx, api, "GET", operation["name"])
+        try:
+            operation = rest.call(ctx, api, "GET", operation["name"])
+        except ApiError as e:
+            if e.status != 404:
+                raise
+            raise e.because(
+                f"The operation is lost ({doing}). Run `pulumi up` again: it looks at what there is."
+            ) from e
     if "error" in operation:
         error = operation["error"]
         raise OperationFailed(
-            f"{doing} failed: {error.get('message', 'no message')} (code {error.get('code')})"
+            f"{doing} failed: {error.get('message', 'no message')} (code {error.get('code')}). Correct what the "
+            "message names, if anything, then run `pulumi up` again."
         )
     response = operation.get("response")
     return response if isinstance(response, dict) else {}

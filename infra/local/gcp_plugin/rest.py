@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -16,13 +16,21 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-BUSY = frozenset({429, 500, 502, 503, 504})
+# Statuses, pauses and limit are those of the official plugin (terraform-provider-google, transport: retry_transport.go
+# and error_retry_predicates.go). It does not look at Retry-After, and does not repeat a 504.
+BUSY = frozenset({429, 500, 502, 503})
 """Statuses that may pass by themselves."""
 
-BUSY_SECONDS = 30.0
+PER_MINUTE = re.compile(r"Quota exceeded for quota metric '.*' and limit '.* per minute' of service")
+"""A 403 with this text is a rate limit."""
+
+BUSY_SECONDS = 90.0
+FIRST_DELAY_SECONDS = 0.5
+"""The pauses are this, twice this, then each the sum of the two before it."""
+
 UNREACHABLE_SECONDS = 4.0
-FIRST_DELAY_SECONDS = 0.2
-LONGEST_DELAY_SECONDS = 5.0
+"""Shorter than the official plugin's: the local cloud starts in less, or not at all."""
+
 REQUEST_SECONDS = 60.0
 
 
@@ -55,11 +63,16 @@ class ApiError(ResourceError):
 
 
 _GENERAL_REMEDIES = {
+    400: "Correct what the message names, then run `pulumi up` again.",
     401: "The access token is not accepted: set gcp:accessToken or GOOGLE_OAUTH_ACCESS_TOKEN to a valid one "
     "(`. .local/env` sets the local cloud's).",
+    404: "Run `pulumi refresh`, so that the state agrees with what exists, then `pulumi up`.",
     403: "Let the caller have what the message names, or use an access token of somebody who has it.",
-    429: "The service stayed busy for 30 s; wait a minute and run `pulumi up` again.",
-    503: "The service stayed unavailable for 30 s; run `pulumi up` again when it is back.",
+    429: "The service stayed busy; wait a minute and run `pulumi up` again.",
+    500: "Run `pulumi up` again; if it stays, see https://status.cloud.google.com.",
+    502: "Run `pulumi up` again; if it stays, see https://status.cloud.google.com.",
+    503: "The service stayed unavailable; run `pulumi up` again when it is back.",
+    504: "Run `pulumi up` again; if it stays, see https://status.cloud.google.com.",
 }
 
 
@@ -91,7 +104,7 @@ class Rest:
             body: The JSON body.
 
         Raises:
-            ApiError: when the API answers with an error that does not pass within 30 s.
+            ApiError: when the API answers with an error that does not pass within 90 s.
             ResourceError: when there is no endpoint, or nothing answers there.
         """
         url = self.settings.endpoint(api) + path
@@ -124,13 +137,18 @@ class Rest:
             sent: Query and body, as httpx takes them.
 
         Raises:
-            ApiError: when the API answers with an error that does not pass within 30 s.
+            ApiError: when the API answers with an error that does not pass within 90 s.
             ResourceError: when nothing answers there.
         """
         import httpx  # here because it takes 0.2 s to import and a preview without changes never gets here
 
         request = f"{method} {url}"
-        started, delay, repeated = time.monotonic(), FIRST_DELAY_SECONDS, False
+        started, delay, next_delay, repeated = (
+            time.monotonic(),
+            FIRST_DELAY_SECONDS,
+            FIRST_DELAY_SECONDS,
+            False,
+        )
         while True:
             patience = BUSY_SECONDS
             failure: ResourceError
@@ -141,7 +159,7 @@ class Rest:
                 if response.status_code < 400:
                     return response
                 failure = _api_error(request, response, repeated=repeated)
-                if response.status_code not in BUSY:
+                if response.status_code not in BUSY and not _rate_limited(response):
                     raise failure
                 repeated = repeated or response.status_code >= 500
             except httpx.ConnectError as e:
@@ -149,14 +167,17 @@ class Rest:
                 failure = _unreachable(api, url, e)
             except httpx.TransportError as e:
                 repeated = True
-                failure = ResourceError(f"{request}: the connection broke off ({type(e).__name__}: {e}).")
+                failure = ResourceError(
+                    f"{request}: the connection broke off ({type(e).__name__}: {e}). Run `pulumi up` again: it "
+                    "looks at what there is."
+                )
             if time.monotonic() - started + delay > patience:
                 raise failure
-            if ctx.cancelled.wait(delay * random.uniform(0.8, 1.2)):
+            if ctx.cancelled.wait(delay):
                 raise ResourceError(
                     f"{request}: interrupted while waiting to try again. Last answer: {failure}"
                 )
-            delay = min(delay * 2, LONGEST_DELAY_SECONDS)
+            delay, next_delay = delay + next_delay, delay
 
     def _headers(self) -> dict[str, str]:
         token = self.settings.access_token
@@ -168,9 +189,14 @@ class Rest:
         with self._lock:
             if self._client is None:
                 # trust_env=False: a proxy of the user's environment has no business between this and
-                # loopback.
-                self._client = httpx.Client(timeout=REQUEST_SECONDS, trust_env=False)
+                # loopback. Certificates take 30 to 90 ms to load, and nothing on loopback has one.
+                secure = any(url.startswith("https:") for url in self.settings.endpoints.values())
+                self._client = httpx.Client(timeout=REQUEST_SECONDS, trust_env=False, verify=secure)
             return self._client
+
+
+def _rate_limited(response: httpx.Response) -> bool:
+    return response.status_code == 403 and PER_MINUTE.search(response.text) is not None
 
 
 def as_json(request: str, response: httpx.Response) -> Json:
@@ -184,7 +210,8 @@ def as_json(request: str, response: httpx.Response) -> Json:
     if not isinstance(answer, dict):
         raise ResourceError(
             f"{request} answered {response.status_code} with something other than a JSON object "
-            f"({response.headers.get('content-type', 'no content type')}). Is the endpoint right?"
+            f"({response.headers.get('content-type', 'no content type')}). Is the endpoint right? If so, run "
+            "`pulumi up` again: it looks at what there is."
         )
     return answer
 
@@ -195,7 +222,9 @@ def _api_error(request: str, response: httpx.Response, repeated: bool) -> ApiErr
         message = str(error.get("message", ""))
         reason = error.get("status") or (error.get("errors") or [{}])[0].get("reason", "")
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-        message, reason = response.text.strip()[:300], ""
+        # The page of a proxy: its heading says all there is.
+        page = re.sub(r"<(title|style|script)\b.*?</\1>|<[^>]*>", " ", response.text, flags=re.DOTALL)
+        message, reason = " ".join(page.split())[:300], ""
     return ApiError(request, response.status_code, str(reason or response.reason_phrase), message, repeated)
 
 

@@ -31,6 +31,7 @@ def every_fault_strikes(cloud: LocalCloud) -> Iterator[None]:
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Patience of half a second instead of half a minute."""
     monkeypatch.setattr(rest, "BUSY_SECONDS", 0.5)
+    monkeypatch.setattr(rest, "FIRST_DELAY_SECONDS", 0.2)
     monkeypatch.setattr(rest, "UNREACHABLE_SECONDS", 0.5)
 
 
@@ -80,6 +81,54 @@ def test_a_create_whose_connection_breaks_is_made_once(
     made = plugin.create(token, **inputs)
 
     assert plugin.refresh(made) == made
+
+
+def test_a_bucket_whose_creation_went_unanswered_is_taken_for_what_it_is(
+    plugin: Plugin, cloud: LocalCloud
+) -> None:
+    cloud.admin.fault("/storage/v1/b$", method="POST", body="garbled")
+    with pytest.raises(Failed, match="something other than a JSON object") as error:
+        plugin.create(BUCKET, name="mine", location="EU")
+    assert "run `pulumi up` again: it looks at what there is" in error.value.text
+
+    assert plugin.create(BUCKET, name="mine", location="EU").id == "mine"
+    with pytest.raises(Failed, match="take it over with `pulumi import"):
+        plugin.create(BUCKET, name="mine", location="EU", labels={"of": "another"})
+
+
+@pytest.mark.parametrize(("http", "tries"), [(502, 2), (504, 1)])
+def test_a_proxys_502_is_repeated_and_its_504_is_not(
+    plugin: Plugin, cloud: LocalCloud, http: int, tries: int
+) -> None:
+    cloud.admin.fault("/storage/v1/b$", method="POST", proxy=http)
+    if tries == 1:
+        with pytest.raises(Failed, match=r"answered 504 Gateway Timeout: 504 Gateway Timeout proxy\. Run"):
+            plugin.create(BUCKET, name="mine", location="EU")
+    else:
+        plugin.create(BUCKET, name="mine", location="EU")
+    assert len(cloud.admin.requests("/storage/v1/b", "POST")) == tries
+
+
+def test_a_rate_limit_in_the_form_of_a_403_is_waited_for(plugin: Plugin, cloud: LocalCloud) -> None:
+    text = "Quota exceeded for quota metric 'Queries' and limit 'Queries per minute' of service 'iam.googleapis.com'"
+    cloud.admin.fault(
+        "/serviceAccounts$", method="POST", status={"code": "PERMISSION_DENIED", "message": text}
+    )
+    assert plugin.create(ACCOUNT, accountId="serving").id
+    assert len(cloud.admin.requests("/serviceAccounts", "POST")) == 2
+
+
+@pytest.mark.parametrize("how", ["running", "dropped"])
+def test_a_lost_operation_is_found_or_made_again_by_the_next_run(
+    plugin: Plugin, cloud: LocalCloud, how: str
+) -> None:
+    cloud.admin.enable("aiplatform.googleapis.com")
+    inputs = {"name": "42", "location": REGION, "displayName": "Chat"}
+    cloud.admin.fault("/endpoints$", method="POST", operationLost=how)
+    with pytest.raises(Failed, match="The operation is lost") as error:
+        plugin.create(ENDPOINT, **inputs)
+    assert error.value.saved is not None
+    assert plugin.create(ENDPOINT, **inputs).id == error.value.saved.id
 
 
 def test_a_stale_etag_starts_the_edit_again(plugin: Plugin, cloud: LocalCloud) -> None:
@@ -140,7 +189,10 @@ def test_an_operation_that_fails_makes_nothing_and_says_why(plugin: Plugin, clou
     with pytest.raises(Failed) as error:
         plugin.create(ENDPOINT, name="42", location=REGION, displayName="Chat")
 
-    assert error.value.text == "creating the endpoint 42 failed: No room today. (code 13)"
+    assert error.value.text == (
+        "creating the endpoint 42 failed: No room today. (code 13). Correct what the message names, if anything, "
+        "then run `pulumi up` again."
+    )
     assert error.value.saved is None
 
 
