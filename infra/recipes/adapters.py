@@ -27,6 +27,7 @@ __all__ = [
     "Objection",
     "StagedAdapter",
     "is_local",
+    "is_repository",
     "lora_ranks",
     "max_lora_rank",
     "objections",
@@ -35,6 +36,7 @@ __all__ = [
 
 DEFAULT_RANK: Final = 16  # of --max-lora-rank
 
+_REPOSITORY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _RANKS: Final = (
     # EngineArgs and LoRAConfig: from which version, which ranks can be set.
     ((0, 12), (1, 8, 16, 32, 64, 128, 256, 320, 512)),
@@ -105,6 +107,11 @@ class StagedAdapter:
 def is_local(place: str) -> bool:
     """Whether an adapter's place is a folder beside the stack file: ``adapters/sql`` could be a repository's id."""
     return place in (".", "..") or place.startswith(("./", "../"))
+
+
+def is_repository(place: str) -> bool:
+    """Whether an adapter's place is a Hugging Face id."""
+    return _REPOSITORY.fullmatch(place) is not None
 
 
 def lora_ranks(version: str | None) -> tuple[int, ...]:

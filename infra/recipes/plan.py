@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from infra.cards import ModelCard
 from infra.fit import Fit
-from infra.recipes.adapters import StagedAdapter
+from infra.recipes.adapters import StagedAdapter, is_repository
 from infra.recipes.arguments import CHAT_TEMPLATE, container_arguments, parse_arguments
 from infra.recipes.catalog import Accelerator, MachineType, QuotaUse, catalog
 from infra.recipes.checks import Report, check
@@ -117,6 +117,11 @@ class ServingPlan:
             for argument in self.container.args
         )
         return replace(self, container=replace(self.container, args=args))
+
+    @property
+    def reads_hugging_face(self) -> bool:
+        """Whether the container fetches anything from the hub: its weights, or an adapter."""
+        return self.weights_uri is None or any(is_repository(place) for place in self.stack.lora.values())
 
     @property
     def usd_per_hour(self) -> float | None:

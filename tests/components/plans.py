@@ -24,7 +24,7 @@ def changed(folder: Path, name: str = DEFAULT, **sections: Any) -> ServingPlan:
     """The plan of a shipped stack file with sections replaced; maps are merged into what is there."""
     document = yaml.safe_load((ROOT / "stacks" / f"{name}.yaml").read_text())
     for key, value in sections.items():
-        document[key] = {**document[key], **value} if isinstance(value, dict) else value
+        document[key] = {**document.get(key, {}), **value} if isinstance(value, dict) else value
     path = folder / "changed.yaml"
     path.write_text(yaml.safe_dump(document))
     return plan(load_stack_file(path), region="us-central1", source=str(path))

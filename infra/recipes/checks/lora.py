@@ -11,6 +11,7 @@ from infra.cards.adapter import Adapter, AdapterError, read_adapter
 from infra.recipes.adapters import (
     StagedAdapter,
     is_local,
+    is_repository,
     lora_ranks,
     max_lora_rank,
     objections,
@@ -25,7 +26,6 @@ from infra.versions import version_key
 
 __all__ = ["check_lora"]
 
-_REPOSITORY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -123,7 +123,7 @@ def _check_place(report: Report, name: str, place: str, folder: Path) -> None:
     if place.startswith("gs://"):
         right = is_gcs_uri(place) and "/" in prefix
     else:
-        right = _REPOSITORY.fullmatch(place) is not None
+        right = is_repository(place)
         if right and (folder / place).is_dir():
             report.warn(
                 f"lora.{name}: {place} is taken for a Hugging Face id, and there is a folder of that name: for the"
