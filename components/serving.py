@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components.adapters import StagedAdapters, StagedAdaptersArgs
 from components.artifacts import ArtifactBucket, ArtifactBucketArgs, OnDestroy
 from components.deployment import AutoscalingMetric, ModelDeployment, ModelDeploymentArgs
 from components.endpoint import ServingEndpoint, ServingEndpointArgs
@@ -79,6 +80,7 @@ class ServedModel(pulumi.ComponentResource):
         staging_uri: `gs://` prefix for staged files.
         model_uri: `gs://` prefix for weights and adapters.
         service_account: Email that the container runs as.
+        adapters: `gs://` prefixes of the adapters that are uploaded here, by their names.
         dashboard: Resource name of the dashboard, None without telemetry.
     """
 
@@ -90,6 +92,7 @@ class ServedModel(pulumi.ComponentResource):
     staging_uri: pulumi.Output[str]
     model_uri: pulumi.Output[str]
     service_account: pulumi.Output[str]
+    adapters: pulumi.Output[Mapping[str, str]]
     dashboard: pulumi.Output[str | None]
 
     def __init__(self, name: str, args: ServedModelArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -132,6 +135,16 @@ class ServedModel(pulumi.ComponentResource):
             ),
             enabled,
         )
+        ready: list[pulumi.Resource] = [identity, artifacts]
+        self.adapters = pulumi.Output.from_input({})
+        if plan.adapters:
+            staged = StagedAdapters(
+                f"{name}-adapters",
+                StagedAdaptersArgs(bucket=artifacts.bucket, adapters=plan.adapters),
+                enabled,
+            )
+            self.adapters = staged.uris
+            ready.append(staged)
         model = UploadedModel(
             f"{name}-model",
             UploadedModelArgs(
@@ -194,9 +207,10 @@ class ServedModel(pulumi.ComponentResource):
                     expiry=lifetime if expiry.Expiry.of(lifetime).length else None,
                 ),
                 # Endpoint and model come in as values; the grants are no value, and a container that starts before them
-                # fails to read its weights after minutes of paid GPU time.
+                # fails to read its weights after minutes of paid GPU time. Adapters are none either: an upload that
+                # fails shall fail before a GPU is paid for, and other adapters change nothing of the deployment.
                 pulumi.ResourceOptions.merge(
-                    child, pulumi.ResourceOptions(depends_on=[identity, artifacts, endpoint_check])
+                    child, pulumi.ResourceOptions(depends_on=[*ready, endpoint_check])
                 ),
             )
             self.deployed_model_id = deployment.deployed_model_id
@@ -233,6 +247,7 @@ class ServedModel(pulumi.ComponentResource):
                 "staging_uri": self.staging_uri,
                 "model_uri": self.model_uri,
                 "service_account": self.service_account,
+                "adapters": self.adapters,
                 "dashboard": self.dashboard,
             }
         )

@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -149,7 +149,7 @@ def outputs(checked: Settings, served: ServedModel) -> dict[str, Any]:
         "model_uri": served.model_uri,
         "staging_uri": served.staging_uri,
         "service_account": served.service_account,
-        **({"lora": dict(checked.plan.stack.lora)} if checked.plan.stack.lora else {}),
+        **({"lora": served.adapters.apply(_lora(checked))} if checked.plan.stack.lora else {}),
         **({"dashboard": served.dashboard.apply(_dashboard_url(checked))} if checked.telemetry else {}),
         "region": checked.region,
         **({"stopped": True} if checked.stopped else {}),
@@ -275,6 +275,11 @@ def _reason(error: Exception) -> str:
     """What a provider answered, on one line, without what SDK and engine put around it."""
     text = " ".join(str(error).split()) or type(error).__name__
     return re.sub(r"^(invo\w+ (of )?gcp:\S+ (failed|returned an error)(: |$))+", "", text)[:400]
+
+
+def _lora(checked: Settings) -> Callable[[Mapping[str, str]], dict[str, str]]:
+    """What requests say in `lora_id`, by the names of the stack file: uploaded adapters by where they are now."""
+    return lambda uploaded: {**checked.plan.stack.lora, **uploaded}
 
 
 def _dashboard_url(checked: Settings) -> Callable[[str | None], str]:

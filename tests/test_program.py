@@ -23,6 +23,7 @@ from infra.preflight import run as preflight
 from infra.preflight.finding import Finding, Status
 from infra.preflight.run import Report
 from infra.preflight.subject import Subject
+from tests.adapters import write_adapter
 from tests.components import conftest as mocked
 from tests.components.recording import Recorder, Run
 
@@ -131,6 +132,32 @@ def test_adapters_are_named_and_readable(
     assert (grant["bucket"], grant["role"]) == ("adapters", "roles/storage.objectViewer")
     # Requests name adapters; the container's arguments do not, so that a further one rolls nothing.
     assert "adapters" not in str(recorder.one("index:Model").inputs["containerSpec"])
+
+
+def test_adapters_beside_the_stack_file_are_uploaded_and_named(
+    recorder: Recorder, exported: dict[str, Any], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_adapter(tmp_path / "adapters" / "sql")
+    text = (ROOT / LLAMA).read_text() + "lora:\n  sql: ./adapters/sql\n  hub: me/a\n"
+    (tmp_path / "lora.yaml").write_text(text)
+    monkeypatch.setattr(program, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    own(stackFile="lora.yaml")
+    found = result(exported, run)
+    assert found["lora"]["hub"] == "me/a"
+    prefix = f"{found['model_uri']}/lora/sql/"
+    assert found["lora"]["sql"].startswith(prefix)
+    uploaded = [each.inputs for each in recorder.of("BucketObject")]
+    assert {f"gs://{each['bucket']}/{each['name']}" for each in uploaded} == {
+        f"{found['lora']['sql']}/{file}" for file in ("adapter_config.json", "adapter_model.safetensors")
+    }
+    # A state is the same whatever folder the clone is in.
+    assert sorted(each["source"].path for each in uploaded) == [
+        "adapters/sql/adapter_config.json",
+        "adapters/sql/adapter_model.safetensors",
+    ]
+    # The bucket's own grant lets the container read it.
+    assert [each.name for each in recorder.of("BucketIAMMember")] == ["vllm-artifacts-storage-objectViewer"]
 
 
 def test_labels_say_whose_and_what(recorder: Recorder, exported: dict[str, Any], run: Run) -> None:

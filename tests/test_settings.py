@@ -684,6 +684,12 @@ def test_token_is_neither_needed_nor_passed_on_for_weights_in_a_bucket(root: Pat
     assert read(root).hf_token is None
 
 
+def test_an_adapter_on_hugging_face_needs_the_token_all_the_same(root: Path) -> None:
+    stack_file(root, weights="gs://weights/llama", lora={"sql": "me/adapter"}, vllm={"enable_lora": True})
+    assert read(root, {"vertex-vllm:hfToken": None}).hf_token is None
+    assert read(root).hf_token == TOKEN
+
+
 def test_token_is_in_no_representation(root: Path) -> None:
     settings = read(root)
     assert settings.hf_token == TOKEN

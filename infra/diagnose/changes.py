@@ -16,6 +16,8 @@ from infra.diagnose.match import Diagnosis
 from infra.diagnose.readings import Readings
 from infra.fit import Fit, gpu_of
 from infra.recipes import ServingPlan, StackError, plan
+from infra.recipes.adapters import lora_ranks
+from infra.recipes.arguments import MAX_LORA_RANK
 from infra.recipes.catalog import catalog
 from infra.recipes.errors import show_file
 from infra.recipes.images import fitting_images
@@ -29,7 +31,6 @@ __all__ = ["MENDED", "Proposal", "differences", "propose"]
 
 _SHORTEST: Final = 256
 _UTILIZATIONS: Final = (0.92, 0.95)
-_LORA_RANKS: Final = (8, 16, 32, 64, 128, 256)  # vLLM's, 0.6.4 and later
 _LONGEST_START: Final = 7200  # seconds, Vertex AI's limit
 _SWAP: Final = 4  # GiB, vLLM's own default
 _OTHER_GPU: Final = 0.08  # of its memory; cards of one kind differ by 2 %
@@ -298,8 +299,8 @@ def _batched(case: _Case) -> _Made | None:
 
 def _lora_rank(case: _Case) -> _Made | None:
     rank = case.found.number("rank") or 0
-    value = next((each for each in _LORA_RANKS if each >= rank), None)
-    return _flag(case, "--max-lora-rank", value) if value and rank else None
+    value = next((each for each in lora_ranks(case.plan.vllm_version) if each >= rank), None)
+    return _flag(case, MAX_LORA_RANK, value) if value and rank else None
 
 
 def _cpu_loras(case: _Case) -> _Made | None:

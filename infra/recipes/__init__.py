@@ -1,13 +1,14 @@
 """Stack files, the catalogue and what follows from them: the plan, the container's arguments and addresses.
 
 Owns everything about a deployment that can be known without asking a cloud. Imports no pulumi and no google library,
-does no network I/O, reads only the stack file, a chat template beside it, and ``infra/catalog``. Whether a model fits
-into GPU memory is for :mod:`infra.fit`.
+does no network I/O, reads only the stack file, a chat template and adapters beside it, and ``infra/catalog``. Whether a
+model fits into GPU memory is for :mod:`infra.fit`.
 """
 
 from __future__ import annotations
 
 from infra.cards import Architecture, ModelCard, RecommendedRecipe, Vision, Weights
+from infra.recipes.adapters import StagedAdapter
 from infra.recipes.arguments import container_arguments
 from infra.recipes.catalog import (
     Accelerator,
@@ -83,6 +84,7 @@ __all__ = [
     "StackError",
     "StackFile",
     "StackFileError",
+    "StagedAdapter",
     "UnknownImage",
     "UnknownKey",
     "UnknownMachine",

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from infra.cards import ModelCard
 from infra.fit import Fit, Gpu, Limits, Options, Outcome, Term, gpu_of, limits, predict
+from infra.recipes.adapters import max_lora_rank
 from infra.recipes.arguments import passed
 from infra.recipes.catalog import Accelerator, catalog
 from infra.recipes.checks import Checked, Report, check
@@ -96,7 +97,7 @@ def fit_options(vllm: VllmOptions, split: Split) -> Options:
         enforce_eager=vllm.enforce_eager,
         enable_lora=vllm.enable_lora,
         max_loras=vllm.max_loras,
-        max_lora_rank=_size(extra, "--max-lora-rank") or 16,
+        max_lora_rank=max_lora_rank(vllm),
         enable_chunked_prefill=on("--enable-chunked-prefill"),
         enable_prefix_caching=on("--enable-prefix-caching"),
         block_size=_size(extra, "--block-size"),

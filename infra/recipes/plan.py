@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from infra.cards import ModelCard
 from infra.fit import Fit
+from infra.recipes.adapters import StagedAdapter, is_repository
 from infra.recipes.arguments import CHAT_TEMPLATE, container_arguments, parse_arguments
 from infra.recipes.catalog import Accelerator, MachineType, QuotaUse, catalog
 from infra.recipes.checks import Report, check
@@ -67,7 +68,7 @@ class ServingPlan:
     image's, None when nobody has documented it. ``deploy_request_timeout`` is in seconds. ``price`` is for one replica,
     None when it is not known. ``warnings`` are sentences for the user, ``notes`` say what a recommended recipe gave.
     ``stack`` is the stack file that was planned, ``fit`` the memory of one GPU at start-up, None when the image's vLLM
-    version or the GPU's memory is not known.
+    version or the GPU's memory is not known. ``adapters`` are those that the stack uploads.
     """
 
     name: str
@@ -90,6 +91,7 @@ class ServingPlan:
     stack: StackFile
     fit: Fit | None = None
     notes: tuple[str, ...] = ()
+    adapters: tuple[StagedAdapter, ...] = ()
 
     @property
     def chat_template_uri(self) -> str | None:
@@ -115,6 +117,11 @@ class ServingPlan:
             for argument in self.container.args
         )
         return replace(self, container=replace(self.container, args=args))
+
+    @property
+    def reads_hugging_face(self) -> bool:
+        """Whether the container fetches anything from the hub: its weights, or an adapter."""
+        return self.weights_uri is None or any(is_repository(place) for place in self.stack.lora.values())
 
     @property
     def usd_per_hour(self) -> float | None:
@@ -198,4 +205,5 @@ def plan(stack: StackFile, *, region: str, source: str) -> ServingPlan:
         stack=stack,
         fit=fit,
         notes=(*stack.notes, *memory.notes),
+        adapters=checked.adapters,
     )

@@ -224,8 +224,9 @@ class StackFile(_Part):
     )
     lora: dict[str, str] = Field(
         default_factory=dict,
-        description="LoRA adapters by a name of yours: gs://bucket/prefix (the container may then read that bucket) or"
-        " a Hugging Face id. Requests name one in lora_id; the stack's output lora has them.",
+        description="LoRA adapters by a name of yours: a folder beside this file, such as ./adapters/sql, which the"
+        " stack uploads into its bucket; gs://bucket/prefix (the container may then read that bucket); or a Hugging"
+        " Face id. Requests name one in lora_id by what the stack's output lora has for the name.",
     )
     fit: Literal["refuse", "warn"] = Field(
         default="refuse",

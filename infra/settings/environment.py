@@ -223,7 +223,7 @@ class _Parser(Values):
             grants=grants or "least",
             on_destroy_bucket=on_destroy or "if_empty",
             # A token that nothing reads would lie in the model's environment for nothing.
-            hf_token=token if serving.weights_uri is None else None,
+            hf_token=token if serving.reads_hugging_face else None,
             api_endpoint=api_endpoint,
             telemetry=bool(telemetry),
             notification_channels=channels or (),

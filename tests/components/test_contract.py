@@ -14,7 +14,8 @@ import pulumi
 import pytest
 
 from components.serving import ServedModel
-from tests.components.plans import arguments
+from tests.adapters import write_adapter
+from tests.components.plans import arguments, changed
 from tests.components.recording import Recorded, Recorder, Run
 
 FOLDER = Path(__file__).resolve().parents[2] / "components"
@@ -37,6 +38,7 @@ def component(name: str) -> tuple[ModuleType, type[pulumi.ComponentResource]]:
 
 def test_the_components_are_those_of_the_design() -> None:
     assert MODULES == [
+        "adapters",
         "artifacts",
         "deployment",
         "endpoint",
@@ -113,9 +115,11 @@ def test_nothing_is_created_inside_apply(name: str) -> None:
 
 
 @pytest.fixture
-def registered(recorder: Recorder, run: Run) -> dict[str, Recorded]:
+def registered(recorder: Recorder, run: Run, tmp_path: Path) -> dict[str, Recorded]:
     """Every registration of the local stack with all that can be turned on, by URN."""
-    run(lambda: ServedModel("vllm", arguments(telemetry=True)) and None)
+    write_adapter(tmp_path / "sql")
+    plan = changed(tmp_path, lora={"sql": "./sql"})
+    run(lambda: ServedModel("vllm", arguments(telemetry=True, plan=plan)) and None)
     return recorder.resources
 
 
@@ -140,7 +144,7 @@ def test_registered_outputs_are_the_annotated_ones(name: str, registered: dict[s
     assert annotated - set(found.outputs) <= {"dedicated_dns", "dedicated_endpoint_dns"}
 
 
-@pytest.mark.parametrize("name", [each for each in MODULES if each != "services"])
+@pytest.mark.parametrize("name", [each for each in MODULES if each not in ("adapters", "services")])
 def test_primary_child_has_the_components_name_and_others_a_role(
     name: str, registered: dict[str, Recorded]
 ) -> None:

@@ -13,6 +13,7 @@ import pulumi
 import pytest
 
 from components.serving import ServedModel
+from tests.adapters import write_adapter
 from tests.components.plans import arguments, changed
 from tests.components.recording import Recorder, Run
 
@@ -69,6 +70,7 @@ def test_local_stack(recorder: Recorder, run: Run) -> None:
         "staging_uri": "gs://vllm-artifacts-1234567/staging",
         "model_uri": "gs://vllm-artifacts-1234567/models",
         "service_account": EMAIL,
+        "adapters": {},
         "dashboard": None,
     }
     assert recorder.calls == []
@@ -307,6 +309,50 @@ def test_grants_of_the_guide(recorder: Recorder, run: Run) -> None:
         ]
     )
     assert recorder.one("BucketIAMMember").inputs["role"] == "roles/storage.admin"
+
+
+def test_adapters_beside_the_stack_file(recorder: Recorder, run: Run, tmp_path: Path) -> None:
+    write_adapter(tmp_path / "sql", more=("tokenizer.json", "optimizer.pt"))
+    write_adapter(tmp_path / "chat", lora_alpha=32)
+    plan = changed(tmp_path, lora={"sql": "./sql", "chat": "./chat", "hub": "me/adapter"})
+    outputs = serve(run, plan=plan)
+    digests = {adapter.name: adapter.digest() for adapter in plan.adapters}
+    assert outputs["adapters"] == {
+        name: f"gs://vllm-artifacts-1234567/models/lora/{name}/{digest}" for name, digest in digests.items()
+    }
+    kind, files = (
+        "gcp:storage/bucketObject:BucketObject",
+        ("adapter_config.json", "adapter_model.safetensors"),
+    )
+    named = [("chat", file) for file in files] + [("sql", file) for file in (*files, "tokenizer.json")]
+    objects = [
+        ("vllm-adapters", kind, f"vllm-adapters-{name}-{digests[name]}-{file}") for name, file in named
+    ]
+    component = ("vllm", "vertex-vllm:adapters:StagedAdapters", "vllm-adapters")
+    assert recorder.tree() == sorted(
+        [*COMPONENTS, *ALWAYS, *ACCOUNT, *LEAST, *BUCKET, *READER, component, *objects]
+    )
+    config = recorder.one("BucketObject", f"vllm-adapters-sql-{digests['sql']}-adapter_config.json").inputs
+    assert config["source"].path.endswith("sql/adapter_config.json")
+    assert {key: value for key, value in config.items() if key != "source"} == {
+        "bucket": "vllm-artifacts-1234567",
+        "name": f"models/lora/sql/{digests['sql']}/adapter_config.json",
+        "contentType": "application/json",
+    }
+    weights = recorder.one("BucketObject", f"vllm-adapters-sql-{digests['sql']}-adapter_model.safetensors")
+    assert weights.inputs["contentType"] == "application/octet-stream"
+    # Waited for, so that an upload that fails costs no GPU; a value of neither model nor deployment, so none rolls.
+    assert {name for _, _, name in objects} <= recorder.one(":ModelDeployment").depends_on
+    assert "lora/" not in str(recorder.one("index:Model").inputs)
+    assert "lora/" not in str(recorder.one("index:Deployment").inputs)
+
+
+def test_adapters_go_into_an_existing_bucket_too(recorder: Recorder, run: Run, tmp_path: Path) -> None:
+    write_adapter(tmp_path / "sql")
+    plan = changed(tmp_path, lora={"sql": "./sql"})
+    outputs = serve(run, existing_bucket="mine", plan=plan)
+    assert outputs["adapters"] == {"sql": f"gs://mine/models/lora/sql/{plan.adapters[0].digest()}"}
+    assert {each.inputs["bucket"] for each in recorder.of("BucketObject")} == {"mine"}
 
 
 def test_weights_in_another_bucket_are_readable(recorder: Recorder, run: Run, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from infra.cards import ModelCard
 from infra.fit import Fit, Gpu, predict
 from infra.fit import Options as FitOptions
 from infra.local.container import checks, failures, lines
+from infra.local.container.adapters import Adapters
 from infra.local.container.arguments import ArgumentsRefused, Options, parse
 from infra.local.container.contract import ContainerRequest, LogLine, ObjectReader
 from infra.local.container.dialect import dialect
@@ -20,6 +21,7 @@ from infra.local.container.hardware import container_gpu
 from infra.local.container.hub import ModelUnavailable, find_model
 from infra.local.container.images import vllm_version
 from infra.local.container.launch import Launch, LaunchFailed, plan_launch
+from infra.recipes.adapters import DEFAULT_RANK
 
 EXITED: Final = "Model server exited unexpectedly."
 NEVER_READY: Final = (
@@ -136,7 +138,7 @@ def fit_options(options: Options, launch: Launch, length: int) -> FitOptions:
         enforce_eager=options.on("enforce_eager"),
         enable_lora=options.on("enable_lora"),
         max_loras=options.whole("max_loras", 1),
-        max_lora_rank=options.whole("max_lora_rank", 16),
+        max_lora_rank=options.whole("max_lora_rank", DEFAULT_RANK),
         enable_chunked_prefill=None if chunked is None else str(chunked).lower() == "true",
         block_size=options.whole("block_size", 16),
         usage="openai" if launch.server == "openai" else "api_server",
@@ -219,7 +221,6 @@ def _engine(
         model_type=checks.model_type(card),
         chat_template=template or card.chat_template,
         multimodal=card.multimodal,
-        lora=options.on("enable_lora"),
         auto_tools=options.on("enable_auto_tool_choice"),
         # The flag is new in 0.11: before, every template was taken.
         distrusts_templates=log.dialect.since("0.11.0") and not options.on("trust_request_chat_template"),
@@ -230,8 +231,24 @@ def _engine(
         openai=vertex or launch.server == "openai",
         kv_tokens=fit.kv_tokens,
         log_stats=not options.on("disable_log_stats"),
-        objects=objects,
+        adapters=_adapters(options, card, log, objects),
         lora_modules=modules,
+    )
+
+
+def _adapters(
+    options: Options, card: ModelCard, log: lines.Log, objects: ObjectReader | None
+) -> Adapters | None:
+    if not options.on("enable_lora"):
+        return None
+    slots = options.whole("max_loras", 1)
+    return Adapters(
+        card=card,
+        version=log.dialect.version,
+        max_rank=options.whole("max_lora_rank", DEFAULT_RANK),
+        capacity=options.maybe_whole("max_cpu_loras") or slots,
+        biases=options.on("enable_lora_bias"),
+        objects=objects,
     )
 
 

@@ -12,10 +12,9 @@ from infra.fit import Gpu
 from infra.local.container.arguments import Options
 from infra.local.container.contract import ContainerRequest
 from infra.local.container.lines import Log
+from infra.recipes.adapters import DEFAULT_RANK, lora_ranks
 from infra.recipes.catalog import catalog
 
-_RANKS_OLD: Final = (8, 16, 32, 64)
-_RANKS: Final = (8, 16, 32, 64, 128, 256)
 # Chat templates in vLLM's images, below /vllm-workspace/examples: docker image and repository of 0.6.2 and later.
 _SHIPPED: Final = re.compile(
     r"^(/vllm-workspace/)?(examples/)?(tool_chat_template|template)_[a-z0-9_.]+\.jinja$"
@@ -151,8 +150,7 @@ def _lora(card: ModelCard, options: Options, log: Log) -> Iterator[Problem]:
     loras, cpu = options.whole("max_loras", 1), options.maybe_whole("max_cpu_loras")
     if cpu is not None and cpu < loras:
         yield Problem("ValueError", f"max_cpu_loras ({cpu}) must be >= max_loras ({loras})")
-    ranks = _RANKS if log.dialect.since("0.6.4") else _RANKS_OLD
-    rank = options.whole("max_lora_rank", 16)
+    rank, ranks = options.whole("max_lora_rank", DEFAULT_RANK), lora_ranks(log.dialect.version)
     if rank not in ranks and not log.dialect.since("0.14.0"):
         yield Problem("ValueError", f"max_lora_rank ({rank}) must be one of {ranks}.")
     if card.architecture.name.startswith("Mllama"):

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from infra.local.container.contract import ObjectReader
+from infra.local.container.adapters import Adapters
 from infra.local.container.dialect import Dialect
 
 
@@ -14,7 +14,7 @@ from infra.local.container.dialect import Dialect
 class Engine:
     """The state that requests see.
 
-    ``max_model_len`` and ``kv_tokens`` are in tokens; ``max_loras`` is 0 when LoRA is off. ``chat_template`` says
+    ``max_model_len`` and ``kv_tokens`` are in tokens. ``adapters`` is None when LoRA is off. ``chat_template`` says
     whether a chat can be rendered at all. ``vertex`` is True for the Vertex AI fork's server, which has both its
     prediction route and the OpenAI routes; ``openai`` for a server that has the OpenAI routes.
     """
@@ -27,7 +27,6 @@ class Engine:
     model_type: str
     chat_template: bool
     multimodal: bool
-    lora: bool
     auto_tools: bool
     distrusts_templates: bool = False
     response_role: str = "assistant"
@@ -38,7 +37,7 @@ class Engine:
     openai: bool = True
     kv_tokens: int = 0
     log_stats: bool = True
-    objects: ObjectReader | None = None
+    adapters: Adapters | None = None
     lora_modules: dict[str, str] = field(default_factory=dict)
     started: float = field(default_factory=time.time)
     counts: Counter[str] = field(default_factory=Counter)

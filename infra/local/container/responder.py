@@ -96,7 +96,7 @@ def _words(question: Question) -> str:
             f"You sent {question.images} image{'s' if question.images > 1 else ''}, which I cannot see."
         )
     if question.adapter:
-        parts.append(f"The LoRA adapter {question.adapter} was named; it changes nothing here.")
+        parts.append(f"The LoRA adapter {question.adapter} was loaded; it changes nothing here.")
     if words:
         quoted = " ".join(words[-_QUOTE_WORDS:])
         dots = "… " if len(words) > _QUOTE_WORDS else ""

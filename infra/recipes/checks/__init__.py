@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.cards import ModelCard
+from infra.recipes.adapters import StagedAdapter
 from infra.recipes.arguments import MODEL_TYPE
 from infra.recipes.catalog import MachineType, catalog
 from infra.recipes.checks.engine import check_batch, check_engine, check_lengths
@@ -16,10 +17,10 @@ from infra.recipes.checks.extra_args import check_extra_args
 from infra.recipes.checks.fork_flags import check_fork_flag
 from infra.recipes.checks.hardware import check_compute_capability, check_machine, check_region
 from infra.recipes.checks.image import check_image, check_model_in_image
+from infra.recipes.checks.lora import check_lora
 from infra.recipes.checks.options import (
     HostMemory,
     check_host_memory,
-    check_lora,
     check_replicas,
     check_rollout,
     check_weights,
@@ -41,7 +42,7 @@ class Checked:
 
     ``flags`` and ``vllm_version`` are None where the image's version is not known. ``chat_template`` is the value of
     its argument, None for none; ``tool_call_parser`` likewise. ``host_memory`` is what the container takes of the
-    machine's.
+    machine's. ``adapters`` are to be uploaded.
     """
 
     card: ModelCard
@@ -52,6 +53,7 @@ class Checked:
     chat_template: str | None
     tool_call_parser: str | None
     host_memory: HostMemory
+    adapters: tuple[StagedAdapter, ...]
 
 
 def check(report: Report, *, folder: Path) -> Checked | None:
@@ -77,7 +79,7 @@ def check(report: Report, *, folder: Path) -> Checked | None:
     check_rollout(report)
     template = check_chat_template(report, card, version, folder)
     parser = check_tools(report, card, flags, image)
-    check_lora(report, card, version)
+    adapters = check_lora(report, card, version, folder)
     check_extra_args(report, card, flags, image, version)
     if report.stack.vllm.model_type:
         check_fork_flag(report, "vllm.model_type", MODEL_TYPE, report.stack.vllm.model_type, image)
@@ -92,7 +94,7 @@ def check(report: Report, *, folder: Path) -> Checked | None:
     if split is None:
         return None
     host_memory = check_host_memory(report, machine, flags, version)
-    return Checked(card, machine, split, flags, version, template, parser, host_memory)
+    return Checked(card, machine, split, flags, version, template, parser, host_memory, adapters)
 
 
 def _model(report: Report) -> ModelCard | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final
 
 from infra.cards import ModelCard
 from infra.metrics import METRICS
 from infra.recipes.arguments import SWAP_SPACE
-from infra.recipes.catalog import MachineType, catalog
+from infra.recipes.catalog import MachineType
 from infra.recipes.checks.report import Report
 from infra.recipes.errors import ValueProblem, nearest
 from infra.recipes.flags import FlagTable
@@ -19,14 +18,12 @@ from infra.versions import version_key
 __all__ = [
     "HostMemory",
     "check_host_memory",
-    "check_lora",
     "check_replicas",
     "check_rollout",
     "check_weights",
 ]
 
 _MAX_REPLICAS: Final = 200  # docs quotas#serving: replicas of a project and region
-_REPOSITORY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _OLD_GAUGE: Final = "vllm_gpu_cache_usage_perc"
 # vllm CacheConfig.verify_with_parallel_config of 0.6.2: more of the host memory is refused; more than 0.4 is warned of.
 _SWAP_SHARE: Final = 0.7
@@ -117,32 +114,6 @@ def check_rollout(report: Report) -> None:
             )
 
 
-def check_lora(report: Report, card: ModelCard | None, version: str | None) -> None:
-    """Check LoRA: text models that vLLM can adapt, and room in host memory for every adapter of a batch.
-
-    vLLM: a model's class without ``SupportsLoRA`` is refused when it is loaded. Google's guide has no LoRA for models
-    that read images.
-    """
-    vllm = report.stack.vllm
-    if vllm.enable_lora and card is not None:
-        name = card.architecture.name
-        run = catalog().architecture(name, version) if version else None
-        text = ""
-        if card.multimodal:
-            text = (
-                f"{card.id} reads {' and '.join(card.modalities)}; dynamic LoRA works for text models only."
-            )
-        elif run is not None and not run.lora:
-            text = f"vLLM {version} takes no LoRA adapters for {name}, the architecture of {card.id}."
-        if text:
-            report.refuse(ValueProblem, "vllm.enable_lora", True, text, remedy="enable_lora: false")
-    _check_adapters(report, card)
-    if vllm.max_loras > vllm.max_cpu_loras:
-        text = f"is more than max_cpu_loras ({vllm.max_cpu_loras}), where all adapters are kept."
-        remedy = f"max_cpu_loras: {vllm.max_loras}"
-        report.refuse(ValueProblem, "vllm.max_loras", vllm.max_loras, text, remedy=remedy)
-
-
 @dataclass(frozen=True, slots=True)
 class HostMemory:
     """What the container takes of the machine's memory.
@@ -198,28 +169,3 @@ def check_host_memory(
         else ()
     )
     return HostMemory(swap, shared, notes)
-
-
-def _check_adapters(report: Report, card: ModelCard | None) -> None:
-    """Check the named adapters: that the container takes any, and that each is where vLLM can fetch it."""
-    adapters = report.stack.lora
-    if not adapters:
-        return
-    if card is not None and card.multimodal:
-        text = f"{card.id} reads {' and '.join(card.modalities)}; dynamic LoRA works for text models only."
-        report.refuse(ValueProblem, "lora", ", ".join(adapters), text, remedy="delete the section")
-    elif not report.stack.vllm.enable_lora:
-        text = "adapters, and vllm.enable_lora is false: every request that names one would be refused."
-        report.refuse(
-            ValueProblem, "lora", ", ".join(adapters), text, remedy="below `vllm:` add enable_lora: true"
-        )
-    for name, place in adapters.items():
-        prefix = place.removeprefix("gs://").rstrip("/")
-        if place.startswith("gs://"):
-            right = is_gcs_uri(place) and "/" in prefix
-        else:
-            right = _REPOSITORY.fullmatch(place) is not None
-        if not right:
-            text = "is neither gs://bucket/prefix, where adapter_config.json lies, nor a Hugging Face id."
-            remedy = f"{name}: gs://my-bucket/adapters/{name}"
-            report.refuse(ValueProblem, f"lora.{name}", place, text, remedy=remedy)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from infra.local.container import ContainerRequest, make_container
-from tests.local.container.conftest import FORK, LLAMA, VISION, Asker, Objects, ask, container_request
+from tests.local.container.conftest import FORK, LLAMA, VISION, Asker, ask, container_request
 
 V085 = f"{FORK}:20250506_0916_RC01"
 A100 = ("a2-highgpu-1g", "NVIDIA_TESLA_A100", 1)
@@ -87,17 +87,6 @@ def test_instances_that_are_refused(serve: Serve, instance: Any, status: int, te
 @pytest.mark.parametrize("body", [b"{", b"[]", b'{"instances": []}', b'{"instances": {}}'])
 def test_bodies_that_are_refused(serve: Serve, body: bytes) -> None:
     assert serve()("POST", "/generate", body).status == 400
-
-
-def test_adapters_must_exist_in_their_bucket(serve: Serve) -> None:
-    objects = Objects({"gs://b/good/adapter_config.json": b"{}"})
-    asker = serve("--enable-lora", objects=objects)
-    good = _predict(asker, {"prompt": "a", "lora_id": "gs://b/good", "max_tokens": 60})
-    assert "The LoRA adapter gs://b/good was named" in good.json["predictions"][0]
-    assert _predict(asker, {"prompt": "a", "lora_id": "someone/adapter"}).status == 200
-    missing = _predict(asker, {"prompt": "a", "lora_id": "gs://b/none"})
-    assert "lora_id gs://b/none has no adapter_config.json" in missing.message
-    assert "cannot be read" in _predict(asker, {"prompt": "a", "lora_id": "gs://denied/x"}).message
 
 
 def test_images_of_the_predict_route(serve: Serve) -> None:

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from infra.local.container import responder, tokens
+from infra.local.container.adapters import AdapterRefused
 from infra.local.container.api import context
 from infra.local.container.api.errors import RequestRefused, json_response
 from infra.local.container.api.schema import check_sampling
@@ -191,23 +192,15 @@ def _adapter(given: Any, engine: Engine, where: str) -> str | None:
         return None
     if not isinstance(given, str):
         raise RequestRefused(f"{where}lora_id must be a Cloud Storage path or a Hugging Face repository.")
-    if not engine.lora:
+    if engine.adapters is None:
         raise RequestRefused(
             f"{where}lora_id needs a server started with --enable-lora (vllm.enable_lora: true)."
         )
-    if not given.startswith("gs://"):
-        return given
-    if engine.objects is None:
-        return given
     try:
-        present = engine.objects.exists(given.rstrip("/") + "/adapter_config.json")
-    except PermissionError as error:
-        raise RequestRefused(f"{where}lora_id {given} cannot be read: {error}") from None
-    if not present:
-        raise RequestRefused(
-            f"{where}lora_id {given} has no adapter_config.json.", status=HTTPStatus.BAD_REQUEST
-        )
-    return given
+        found = engine.adapters.load(given)
+    except AdapterRefused as refused:
+        raise RequestRefused(f"{where}lora_id: {refused}") from None
+    return found.name if found.rank is None else f"{found.name} (rank {found.rank})"
 
 
 def _texts(instance: Generation, engine: Engine) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import yaml
@@ -10,6 +9,7 @@ import yaml
 from infra.local.cloud.testing import NUMBER, PROJECT, REGION, cloud_in_thread
 from infra.recipes import plan
 from infra.recipes.stackfile import parse_stack
+from tests.adapters import config, layer, weights
 from tests.client.talking import PARENT, Talking
 
 STACK = """
@@ -31,12 +31,15 @@ def test_an_adapter_needs_the_right_to_read_its_bucket() -> None:
 
         email = post(f"/v1/projects/{PROJECT}/serviceAccounts", {"accountId": "serving"})["email"]
         post("/storage/v1/b", {"name": "adapters", "location": "US-CENTRAL1"}, project=PROJECT)
-        config = json.dumps({"peft_type": "LORA", "r": 16}).encode()
-        cloud.http.post(
-            "/upload/storage/v1/b/adapters/o",
-            content=config,
-            params={"uploadType": "media", "name": "sql/adapter_config.json"},
-        ).raise_for_status()
+        for name, content in (
+            ("adapter_config.json", config()),
+            ("adapter_model.safetensors", weights(layer())),
+        ):
+            cloud.http.post(
+                "/upload/storage/v1/b/adapters/o",
+                content=content,
+                params={"uploadType": "media", "name": f"sql/{name}"},
+            ).raise_for_status()
         container = {
             "imageUri": served.container.image_uri,
             "args": list(served.container.args),
@@ -76,4 +79,4 @@ def test_an_adapter_needs_the_right_to_read_its_bucket() -> None:
         policy["bindings"] = [*policy.get("bindings", []), grant]
         cloud.http.put("/storage/v1/b/adapters/iam", json=policy).raise_for_status()
         assert ask(stack.lora["sql"]).status_code == 200
-        assert "has no adapter_config.json" in ask("gs://adapters/none").text
+        assert "No adapter found for gs://adapters/none" in ask("gs://adapters/none").text
