@@ -128,7 +128,8 @@ def _kill(site: Site, case: Case, recording: Recording, outcome: Outcome) -> Run
 
 def _go_on(site: Site, case: Case, recording: Recording, outcome: Outcome) -> None:
     wanted = recording.picture
-    if site.locked():  # the engine refuses to run, and says so
+    plugin_died = case.kind in ("provider", "gcp") and outcome.killed
+    if site.locked() or plugin_died:  # the engine refuses to run, or has said that a plugin died
         outcome.recovered = True
         site.recover(outcome.said)
     if case.then == "again":

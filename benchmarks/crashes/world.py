@@ -50,10 +50,12 @@ class Site:
         return recover(
             StackEngine(str(self.stack.engine.command), self.stack.name, self.stack.folder, env),
             project=PROJECT,
+            config=self._config(),
             cloud=lambda: Google(self._config(), env),
             backups=self.folder / "backups",
             say=said.append,
             may=lambda _: False,
+            may_delete=lambda _: True,
         )
 
     def _config(self) -> dict[str, str]:

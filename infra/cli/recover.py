@@ -33,12 +33,19 @@ def recover(
         bool,
         typer.Option("--yes", help="Take away a lock of another machine without asking."),
     ] = False,
+    delete_strays: Annotated[
+        bool,
+        typer.Option("--delete-strays", help="Delete what the stack made and no state knows without asking."),
+    ] = False,
 ) -> None:
     """After a crash: take away the stale lock, and bring what the killed run made into the state.
 
     A `pulumi` that was killed (kill -9, a lost machine) leaves a lock, and operations of which Pulumi does not know
     whether they happened. This says whose lock it is, looks each operation up in Google Cloud, and writes a state
     without the lock and with everything that exists: then `pulumi up` goes on, and `pulumi destroy` removes all of it.
+
+    Of what a plugin made that died alone, Pulumi keeps no trace: alert policies, dashboards, empty buckets and
+    endpoints with the stack's labels that are in no state are listed, and deleted if you say so.
 
     It refuses while a run is alive, keeps the state as it was in .local/recover, and can be repeated and killed. Any
     backend of Pulumi will do; whose lock it is can be read in a folder and in a Cloud Storage bucket.
@@ -71,15 +78,18 @@ def recover(
     if command is None:
         typer.echo("There is no pulumi on PATH, which keeps the state.", err=True)
         raise typer.Exit(Exit.NO_ANSWER)
+    # a secret of the configuration is no address and no region
     plain = {key: value for key, value in raw.config.items() if key not in raw.secret_keys}
     try:
         done = run(
             StackEngine(command, stack, ROOT, env),
             project=raw.pulumi_project,
+            config=plain,
             cloud=lambda: Google(plain, env),
             backups=BACKUPS,
             say=typer.echo,
             may=lambda question: yes or _asked(question),
+            may_delete=lambda question: delete_strays or _asked(question),
         )
     except InUse as error:
         typer.echo(str(error), err=True)
@@ -92,7 +102,7 @@ def recover(
     except NoAnswer as error:
         typer.echo(f"{error}\n  The state is as it was.", err=True)
         raise typer.Exit(Exit.NO_ANSWER) from None
-    if done.operations or done.lock:
+    if done.operations or done.lock or done.strays:
         typer.echo(f"\nNext: {_next(stack)}")
     else:
         typer.echo(f"Nothing to recover: the stack {stack} has no stale lock and no pending operation.")

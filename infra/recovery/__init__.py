@@ -6,6 +6,6 @@ and `make down` use it. Leaves to Pulumi how a state is stored and a lock taken 
 
 from infra.recovery.engine import EngineFailed, StackEngine
 from infra.recovery.locks import Lock, is_alive
-from infra.recovery.run import InUse, Recovered, recover
+from infra.recovery.run import InUse, Recovered, recover, sweep
 
-__all__ = ["EngineFailed", "InUse", "Lock", "Recovered", "StackEngine", "is_alive", "recover"]
+__all__ = ["EngineFailed", "InUse", "Lock", "Recovered", "StackEngine", "is_alive", "recover", "sweep"]

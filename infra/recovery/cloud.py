@@ -11,6 +11,7 @@ from infra.client import NoAnswer
 from infra.client.endpoint import http_client
 from infra.client.token import Token
 from infra.preflight.subject import hosts
+from infra.recovery.strays import Stray
 
 if TYPE_CHECKING:
     import httpx
@@ -92,6 +93,28 @@ class Google:
         url = f"{self._hosts.monitoring}/projects/{project}/alertPolicies"
         return list((self._send("GET", url, params={"pageSize": "1000"}) or {}).get("alertPolicies") or ())
 
+    def buckets(self, project: str) -> list[Json]:
+        """The buckets of a project, at most 1000."""
+        query = {"project": project, "maxResults": "1000"}
+        return list((self._send("GET", f"{self._hosts.storage}/b", params=query) or {}).get("items") or ())
+
+    def holds_objects(self, bucket: str) -> bool:
+        """Whether a bucket holds anything, older versions included."""
+        query = {"versions": "true", "maxResults": "1"}
+        return bool(
+            (self._send("GET", f"{self._hosts.storage}/b/{bucket}/o", params=query) or {}).get("items")
+        )
+
+    def remove(self, stray: Stray) -> None:
+        """Deletes a stray; one that is gone already is fine."""
+        base = {
+            "endpoint": self._hosts.vertex,
+            "bucket": f"{self._hosts.storage}/b",
+            "dashboard": f"{self._hosts.monitoring.removesuffix('/v3')}/v1",
+            "alert policy": self._hosts.monitoring,
+        }[stray.kind]
+        self._send("DELETE", f"{base}/{stray.name}")
+
     def _text(self, url: str) -> str:
         answer = self._request("GET", url, params={"alt": "media"})
         return answer.text if answer.is_success else ""
@@ -101,7 +124,7 @@ class Google:
         if answer.status_code == 404:
             return None
         try:
-            document = answer.json()
+            document = answer.json() if answer.content else {}
         except ValueError:
             document = None
         host = urlsplit(url).netloc

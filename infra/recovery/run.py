@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from infra.provider.names import deployed_model_name, endpoint_name
-from infra.recovery import locks, repair
+from infra.recovery import locks, repair, strays
 from infra.recovery.engine import EngineFailed, StackEngine
 from infra.recovery.find import DEPLOYMENT, Cloud, Found, find
 
@@ -40,36 +40,43 @@ class Recovered:
     Attributes:
         lock: A lock was taken away.
         operations: How many operations had been under way.
+        strays: How many things that no state knew were deleted.
         backup: The state as it was; None where it was not written.
     """
 
     lock: bool = False
     operations: int = 0
+    strays: int = 0
     backup: Path | None = None
 
 
-class _Cloud(Cloud, Protocol):
+class _Cloud(Cloud, strays.Cloud, Protocol):
     def objects(self, bucket: str, prefix: str) -> list[str]: ...
+    def remove(self, stray: strays.Stray) -> None: ...
 
 
 def recover(
     engine: StackEngine,
     *,
     project: str,
+    config: Mapping[str, str],
     cloud: Callable[[], _Cloud],
     backups: Path,
     say: Callable[[str], None],
     may: Callable[[str], bool],
+    may_delete: Callable[[str], bool],
 ) -> Recovered:
-    """Takes a stale lock away, and puts into the state what the killed run made.
+    """Takes a stale lock away, puts into the state what the killed run made, and deletes what no state can know.
 
     Args:
         engine: Pulumi, for the stack.
         project: Name of the Pulumi project.
+        config: The stack's configuration by full key.
         cloud: Makes the client of the cloud; called only where something has to be looked up.
         backups: Folder for the state as it was.
         say: Told what is done, a line at a time.
         may: Asked whether a lock may be taken away whose run cannot be watched from here.
+        may_delete: Asked whether strays may be deleted.
 
     Raises:
         InUse: A run is alive, or `may` said no; nothing was changed.
@@ -77,6 +84,40 @@ def recover(
         NoAnswer: The cloud cannot be asked; no state was written.
     """
     lock = _unlock(engine, project, cloud, say, may)
+    operations, backup = _repair(engine, cloud, backups, say)
+    known = strays.known_ids(engine.export().get("deployment") or {})
+    deleted = sweep(cloud(), config, project, engine.short_name, known, say, may_delete)
+    return Recovered(lock, operations, deleted, backup)
+
+
+def sweep(
+    cloud: _Cloud,
+    config: Mapping[str, str],
+    project: str,
+    stack: str,
+    known: Collection[str],
+    say: Callable[[str], None],
+    may_delete: Callable[[str], bool],
+) -> int:
+    """Deletes what the stack made and no state knows; how many that were. Arguments as `recover` and `strays` say."""
+    found, unasked = strays.strays(cloud, config=config, project=project, stack=stack, known=known)
+    for reason in unasked:
+        say(f"not looked for: {reason}")
+    for stray in found:
+        say(f"in no state: {stray}")
+    if not found or not may_delete(
+        f"Delete {'them' if len(found) > 1 else 'it'}? The next pulumi up makes what it needs."
+    ):
+        return 0
+    for stray in found:
+        cloud.remove(stray)
+        say(f"deleted: {stray}")
+    return len(found)
+
+
+def _repair(
+    engine: StackEngine, cloud: Callable[[], _Cloud], backups: Path, say: Callable[[str], None]
+) -> tuple[int, Path | None]:
     before = engine.export()
     deployment = before.get("deployment") or {}
     pending, unread = repair.pending(deployment), repair.unread(deployment)
@@ -84,7 +125,7 @@ def recover(
         if unread:
             say(f"an earlier recovery did not end; {len(unread)} resources are read back")
             engine.read_back(unread)
-        return Recovered(lock, len(unread))
+        return len(unread), None
     time.sleep(PLUGINS_END_S)
     google = cloud()
     found = _look(deployment, pending, google, say)
@@ -104,7 +145,7 @@ def recover(
     if targets:
         say(f"{len(targets)} resources are read back by their providers")
         engine.read_back(sorted(targets))
-    return Recovered(lock, len(pending), backup)
+    return len(pending), backup
 
 
 def _unlock(
@@ -210,4 +251,4 @@ def _keep(document: Json, folder: Path, stack: str) -> Path:
     return path
 
 
-__all__ = ["EngineFailed", "InUse", "Recovered", "recover"]
+__all__ = ["EngineFailed", "InUse", "Recovered", "recover", "sweep"]

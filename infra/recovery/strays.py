@@ -25,6 +25,7 @@ class Cloud(Protocol):
     """What `infra.recovery.cloud.Google` answers."""
 
     def vertex(self, location: str, path: str, **query: str) -> Json | None: ...
+    def operations(self, location: str, parent: str, kind: str) -> list[str]: ...
     def buckets(self, project: str) -> list[Json]: ...
     def holds_objects(self, bucket: str) -> bool: ...
     def dashboards(self, project: str) -> list[Json]: ...
@@ -84,8 +85,11 @@ def strays(
     def endpoints() -> None:
         for id in set(ids) - set(known):
             live = cloud.vertex(region, f"projects/{where}/locations/{region}/endpoints/{id}")
+            name = str((live or {}).get("name"))
+            if live and cloud.operations(region, name, "DeployModelOperationMetadata"):
+                continue
             if live and labels <= (live.get("labels") or {}).items() and not live.get("deployedModels"):
-                found.append(Stray("endpoint", str(live["name"]), str(live.get("displayName", ""))))
+                found.append(Stray("endpoint", name, str(live.get("displayName", ""))))
 
     def buckets() -> None:
         for each in cloud.buckets(where):
@@ -101,7 +105,7 @@ def strays(
         for each in cloud.dashboards(where):
             text = str(each)
             title, name = str(each.get("displayName", "")), str(each.get("name", ""))
-            shows = any(f'endpoint_id="{id}"' in text or f'endpoint_id=\\"{id}\\"' in text for id in ids)
+            shows = any(f'endpoint_id="{id}"' in text for id in ids)
             if title.startswith("vLLM: ") and shows and name.rpartition("/")[2] not in known:
                 found.append(Stray("dashboard", name, title))
 

@@ -91,6 +91,22 @@ def test_the_next_run_goes_on(stack: Stack, server: Server, killed: Callable[[st
     assert billable(server.state()) == {}
 
 
+def test_the_cloud_is_killed_too(
+    stack: Stack, server: Server, cloud_process: CloudProcess, killed: Callable[[str], None]
+) -> None:
+    """What is lost with a machine on which `make up` runs; what the cloud had begun goes on when it is back."""
+    killed(DEPLOYMENT)
+    cloud_process.kill()
+    cloud_process.start()
+    _recover(stack)
+    stack.up(refresh=False)
+    assert ask(stack.outputs(), print).text
+    state = server.state()
+    assert [len(state[kind]) for kind in ("endpoints", "models", "deployedModels")] == [1, 1, 1]
+    stack.destroy()
+    assert billable(server.state()) == {}
+
+
 @pytest.mark.parametrize("kind", [ENDPOINT, MODEL, DEPLOYMENT])
 def test_a_destroy_forgets_nothing(
     stack: Stack,

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.markup import escape
 
@@ -22,9 +22,6 @@ from infra.local.gcp_plugin.install import install as install_gcp_plugin
 from infra.local.stack import environment, report, server
 from infra.local.stack.report import out, say
 from infra.local.stack.runs import Interrupted, Stack
-
-if TYPE_CHECKING:
-    from infra.recovery.cloud import Google
 
 
 def main() -> int:
@@ -203,13 +200,11 @@ def _prepare(stack_file: str | None, container: str) -> tuple[Stack, server.Serv
 
 def _recover(stack: Stack) -> None:
     """Makes the stack whole after a killed run."""
+    from infra.recovery.cloud import Google  # httpx
+    from infra.settings.file import read_file
 
-    def cloud() -> Google:
-        from infra.recovery.cloud import Google  # httpx
-
-        return Google({}, stack.env)
-
-    stack.recover(cloud)
+    raw, _ = read_file(ROOT, environment.STACK, {})  # decrypts nothing
+    stack.recover(raw.config, lambda: Google({}, stack.env))
 
 
 def _engine() -> Engine:

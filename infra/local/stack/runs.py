@@ -19,7 +19,7 @@ from infra.client.errors import NoAnswer
 from infra.local.engine.pulumi import Engine
 from infra.local.engine.steps import ROOT, Problem
 from infra.local.stack.environment import STACK
-from infra.recovery import EngineFailed, InUse, StackEngine, locks, recover, repair
+from infra.recovery import EngineFailed, InUse, StackEngine, locks, recover, repair, strays, sweep
 
 if TYPE_CHECKING:
     from infra.recovery.cloud import Google
@@ -55,11 +55,12 @@ class Stack:
             side_file.unlink(missing_ok=True)
         self._quiet("stack", "select", "--create", STACK)
 
-    def recover(self, cloud: Callable[[], Google]) -> None:
+    def recover(self, config: Mapping[str, str], cloud: Callable[[], Google]) -> None:
         """Waits for another run on the stack; makes the stack whole after one that was killed.
 
         Args:
-            cloud: Makes the client of the local cloud; called only where a killed run left something to look up.
+            config: The stack's configuration by full key.
+            cloud: Makes the client of the local cloud.
 
         Raises:
             Problem: The other run is on another machine, which cannot be watched from here, or something failed.
@@ -68,16 +69,20 @@ class Stack:
         end_orphans(self.engine.folder)
         state = self._checkpoint()
         if not (self._locks() or repair.pending(state) or repair.unread(state)):
-            return  # without a question to the engine, which takes 0.3 s
+            # Without a question to the engine, which takes 0.3 s.
+            sweep(cloud(), config, PROJECT, STACK, strays.known_ids(state), self.say, lambda _: True)
+            return
         self.say("an earlier run was killed; what it made is brought into the state (vertex-vllm recover)")
         try:
             recover(
                 StackEngine(str(self.engine.command), STACK, ROOT, self.env),
                 project=PROJECT,
+                config=config,
                 cloud=cloud,
                 backups=self.backend.parent / "recover",
                 say=self.say,
                 may=lambda _: False,
+                may_delete=lambda _: True,
             )
         except (InUse, EngineFailed, NoAnswer) as error:
             raise Problem(str(error)) from None
