@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from infra.cli.common import Exit, console, fail, print_json
+from infra.cli.common import Exit, console, fail, given_text, piped_text, print_json
 from infra.cli.target import EndpointId, OutputsFile, Project, StackName, TargetRegion, give_up, target
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def predict(
         "top_p": top_p,
         "top_k": top_k,
         "raw_response": raw_response,
-        "lora_id": lora_id,
+        "lora_id": None if lora_id is None else given_text(lora_id, "--lora-id"),
         "multi_modal_data": _multi_modal_data(image, found),
     }
     fields = {name: value for name, value in fields.items() if value is not None}
@@ -147,15 +147,12 @@ def predict(
 
 def _text(prompt: str | None) -> str:
     if prompt not in (None, "-"):
-        return str(prompt)
+        return given_text(str(prompt), "The prompt")
     if prompt is None and sys.stdin.isatty():
         fail(
             'What is the prompt? vertex-vllm predict --stack dev "A car is", or a pipe, or --instances FILE.'
         )
-    try:
-        text = sys.stdin.read()
-    except UnicodeError:
-        fail("The prompt on stdin is not UTF-8.")
+    text = piped_text("The prompt on stdin")
     if not text:
         fail("The prompt on stdin is empty.")
     return text.removesuffix("\n")

@@ -127,6 +127,25 @@ def test_piped(
     assert seen == [{"prompt": "two\nlines"}]
 
 
+def test_bytes_that_are_no_text(shared: Path) -> None:
+    """In a locale without UTF-8 Python hides them in the text, where no client can send them."""
+    for arguments, stdin, what in (
+        (("a\udcffb",), "", "The prompt"),
+        (("x", "--lora-id", "\udcff"), "", "--lora-id"),
+        ((), b"a\xff", "The prompt on stdin"),
+    ):
+        done = CliRunner().invoke(app, ["predict", "--outputs", str(shared), *arguments], input=stdin)
+        assert (done.exit_code, done.stderr) == (2, f"{what} is not UTF-8 text.\n")
+
+
+def test_utf8_in_another_locale_is_sent_as_it_was_meant(
+    served: Served, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = sent(served, monkeypatch)
+    assert run("--outputs", shared, os.fsencode("é").decode("ascii", "surrogateescape")).exit_code == 0
+    assert seen == [{"prompt": "é"}]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
