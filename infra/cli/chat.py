@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from infra.cli.common import console, fail, print_json
+from infra.cli.common import as_utf8, console, fail, given_text, piped_text, print_json
 from infra.cli.target import EndpointId, OutputsFile, Project, StackName, TargetRegion, give_up, target
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ _COMMANDS: Final = """\
 def chat(
     prompt: Annotated[
         str | None,
-        typer.Argument(metavar="PROMPT", help="One question; without it and on a terminal, a talk."),
+        typer.Argument(
+            metavar="PROMPT", help="One question; without it and on a terminal, a talk. `-` is stdin."
+        ),
     ] = None,
     stack: StackName = None,
     outputs: OutputsFile = None,
@@ -109,7 +111,8 @@ def chat(
       8  no answer: an error, with what to do about it, or no credentials
     """
     options = _options(max_tokens=max_tokens, temperature=temperature, top_p=top_p, tools=_tools(tools))
-    question = _question(prompt)
+    question = _question(prompt, piped=outputs != "-")
+    system, model = given_text(system, "--system"), given_text(model, "--model")
     if question is None and as_json:
         fail("--json answers one question: give it as an argument, or pipe it in.")
     found = target(stack, outputs, endpoint, project, region, asked=True)
@@ -154,14 +157,16 @@ def _tools(path: Path | None) -> list[dict[str, Any]] | None:
     return tools
 
 
-def _question(prompt: str | None) -> str | None:
-    """The one question, None where there is to be a talk."""
-    parts = [] if prompt is None else [prompt]
-    if not sys.stdin.isatty():
-        try:
-            parts.append(sys.stdin.read())
-        except UnicodeError:
-            fail("What was piped in is not UTF-8 text. An image is given by --image.")
+def _question(prompt: str | None, *, piped: bool) -> str | None:
+    """The one question, None where there is to be a talk.
+
+    Args:
+        prompt: The argument; `-` is what is piped in, as for `predict`.
+        piped: Whether stdin belongs to the question.
+    """
+    parts = [] if prompt in (None, "-") else [given_text(str(prompt), "The question")]
+    if prompt == "-" or (piped and not sys.stdin.isatty()):
+        parts.append(piped_text("What was piped in (an image is given by --image)"))
     if not parts:
         return None
     text = "\n\n".join(part.strip() for part in parts if part.strip())
@@ -318,7 +323,11 @@ def _line(prompt: str) -> str | None:
         except EOFError:
             print()
             return None
-        lines.append(line.removesuffix("\\"))
+        try:
+            lines.append(as_utf8(line.removesuffix("\\")))
+        except UnicodeError:
+            print("That line is not UTF-8 text; it is left out.")
+            continue
         if not line.endswith("\\"):
             return "\n".join(lines).strip()
 

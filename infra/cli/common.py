@@ -19,9 +19,12 @@ __all__ = [
     "Exit",
     "Region",
     "StackConfig",
+    "as_utf8",
     "console",
     "fail",
+    "given_text",
     "one_gpu",
+    "piped_text",
     "print_json",
     "table_console",
 ]
@@ -70,6 +73,35 @@ def fail(error: object) -> NoReturn:
     """Print what is wrong on stderr and exit with :data:`BAD_INPUT`."""
     typer.echo(str(error), err=True)
     raise typer.Exit(BAD_INPUT)
+
+
+def as_utf8(text: str) -> str:
+    """A text that the shell or the terminal gave. In a locale without UTF-8 Python has its bytes, not its characters.
+
+    Raises:
+        UnicodeError: It is no UTF-8, so that it cannot be sent.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return os.fsencode(text).decode("utf-8")
+    return text
+
+
+def given_text(text: str, what: str) -> str:
+    """As :func:`as_utf8`; what is none ends the program with :data:`BAD_INPUT`."""
+    try:
+        return as_utf8(text)
+    except UnicodeError:
+        fail(f"{what} is not UTF-8 text.")
+
+
+def piped_text(what: str) -> str:
+    """Everything on stdin; what is not UTF-8 ends the program with :data:`BAD_INPUT`."""
+    try:
+        return as_utf8(sys.stdin.read())
+    except UnicodeError:
+        fail(f"{what} is not UTF-8 text.")
 
 
 def console(file: TextIO | None = None) -> Console:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from infra.cli.common import Exit, console, fail, print_json
+from infra.cli.common import Exit, console, fail, given_text, piped_text, print_json
 from infra.cli.target import EndpointId, OutputsFile, Project, StackName, TargetRegion, give_up, target
 
 if TYPE_CHECKING:
     from infra.client import Endpoint
-    from infra.client.predict import Answer, Instance
+    from infra.client.batch import Instance
+    from infra.client.predict import Answer
 
 __all__ = ["predict"]
 
@@ -78,7 +81,8 @@ def predict(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help='JSON Lines: {"prompt": …} with any field of the route, or "a prompt". The fields above are defaults.',
+            help='JSON Lines: {"prompt": …} with any field of the route, or "a prompt"; `-` is stdin. The fields above '
+            "are defaults.",
             rich_help_panel=_FILE,
         ),
     ] = None,
@@ -128,6 +132,8 @@ def predict(
         fail("A PROMPT or --instances FILE, not both: what do you want to ask?")
     if instances is None and output is not None:
         fail("-o is for --instances FILE; the answer to one prompt goes to stdout.")
+    if str(instances) == "-" and outputs == "-":
+        fail("Both --instances - and --outputs - would read stdin: give one of them a file.")
     found = target(stack, outputs, endpoint, project, region, asked=True)
     fields: dict[str, Any] = {
         "max_tokens": max_tokens,
@@ -135,7 +141,7 @@ def predict(
         "top_p": top_p,
         "top_k": top_k,
         "raw_response": raw_response,
-        "lora_id": lora_id,
+        "lora_id": None if lora_id is None else given_text(lora_id, "--lora-id"),
         "multi_modal_data": _multi_modal_data(image, found),
     }
     fields = {name: value for name, value in fields.items() if value is not None}
@@ -147,15 +153,12 @@ def predict(
 
 def _text(prompt: str | None) -> str:
     if prompt not in (None, "-"):
-        return str(prompt)
+        return given_text(str(prompt), "The prompt")
     if prompt is None and sys.stdin.isatty():
         fail(
             'What is the prompt? vertex-vllm predict --stack dev "A car is", or a pipe, or --instances FILE.'
         )
-    try:
-        text = sys.stdin.read()
-    except UnicodeError:
-        fail("The prompt on stdin is not UTF-8.")
+    text = piped_text("The prompt on stdin")
     if not text:
         fail("The prompt on stdin is empty.")
     return text.removesuffix("\n")
@@ -189,7 +192,7 @@ def _one(endpoint: Endpoint, fields: dict[str, Any], as_json: bool) -> None:
     except ClientError as error:
         give_up(error)
     if not answer.ok:
-        _no_answer(endpoint, answer, fields.get("max_tokens"))
+        _no_answer(endpoint, answer, fields)
     if as_json:
         shown = {
             "endpoint": endpoint.name,
@@ -213,15 +216,17 @@ def _say(text: str) -> None:
     typer.echo(text.encode("utf-8", "replace").decode())
 
 
-def _no_answer(endpoint: Endpoint, answer: Answer, max_tokens: int | None) -> NoReturn:
+def _no_answer(endpoint: Endpoint, answer: Answer, fields: Mapping[str, Any]) -> NoReturn:
     from infra.client.advice import advice
+    from infra.client.predict import DEFAULT_MAX_TOKENS
 
+    max_tokens = fields.get("max_tokens", DEFAULT_MAX_TOKENS)
     said = advice(
         endpoint,
         answer.status,
         answer.error,
         seconds=answer.seconds,
-        max_tokens=max_tokens,
+        max_tokens=max_tokens if isinstance(max_tokens, int) else None,
         fixed_token=endpoint.token().fixed,
     )
     typer.echo(said, err=True)
@@ -243,44 +248,54 @@ def _file(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from infra.client import ClientError
-    from infra.client.predict import Answers, Predictor, ask_all, read_instances
+    from infra.client.batch import Answers, ask_all, read_instances, rereadable
+    from infra.client.predict import Predictor
 
+    if output is None and (str(path) == "-" or (path.exists() and not path.is_file())):
+        fail(f"--instances {path} is no file that answers could stand beside: name one with -o FILE.")
     output = output or path.with_name(f"{path.name.removesuffix('.jsonl')}.predictions.jsonl")
+    if str(output) == "-":
+        fail("-o names a file, from which a later run goes on; `cat` shows it.")
     failures: Counter[tuple[int | None, str]] = Counter()
-    first: dict[tuple[int | None, str], Answer] = {}
+    first: dict[tuple[int | None, str], tuple[Instance, Answer]] = {}
     done = kept = total = 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    err = console(sys.stderr)
     try:
-        if output.exists() and output.samefile(path):
+        if output.exists() and path.exists() and output.samefile(path):
             fail(f"-o {output} is the file of instances itself. Name another.")
-        total = sum(1 for _ in read_instances(path, fields))  # a wrong line is found before anything is asked
-        if not total:
-            fail(f"{path} has no instance.")
-        with Answers(output, resume=resume) as answers:
-            kept = sum(1 for each in read_instances(path, fields) if answers.has(each))
-            with Progress(*columns, console=console(sys.stderr), transient=True) as bar:
-                task = bar.add_task("predictions", total=total, completed=kept)
+        with rereadable(path) as file:
+            read = partial(read_instances, file, fields, name=str(path))
+            total = sum(1 for _ in read())  # a wrong line is found before anything is asked
+            if not total:
+                fail(f"{path} has no instance.")
+            with Answers(output, resume=resume) as answers:
+                kept = sum(1 for each in read() if answers.has(each))
+                with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+                    task = bar.add_task("predictions", total=total, completed=kept)
 
-                def tell(instance: Instance, answer: Answer) -> None:
-                    nonlocal done
-                    answers.add(instance, answer)
-                    if answer.ok:
-                        done += 1
-                    else:
-                        kind = (answer.status, answer.error)
-                        failures[kind] += 1
-                        first.setdefault(kind, answer)
-                    failed = f", {failures.total()} failed" if failures else ""
-                    bar.update(task, advance=1, description=f"predictions{failed}")
+                    def tell(instance: Instance, answer: Answer) -> None:
+                        nonlocal done
+                        answers.add(instance, answer)
+                        if answer.ok:
+                            done += 1
+                        else:
+                            kind = (answer.status, answer.error)
+                            failures[kind] += 1
+                            first.setdefault(kind, (instance, answer))
+                        failed = f", {failures.total()} failed" if failures else ""
+                        bar.update(task, advance=1, description=f"predictions{failed}")
 
-                async def run() -> Answer | None:
-                    missing = (each for each in read_instances(path, fields) if not answers.has(each))
-                    async with Predictor(endpoint, endpoint.token(), concurrency=concurrency) as predictor:
-                        return await ask_all(predictor, missing, tell, concurrency=concurrency)
+                    async def run() -> Answer | None:
+                        missing = (each for each in read() if not answers.has(each))
+                        async with Predictor(
+                            endpoint, endpoint.token(), concurrency=concurrency
+                        ) as predictor:
+                            return await ask_all(predictor, missing, tell, concurrency=concurrency)
 
-                stopped = asyncio.run(run())
-            if stopped is None:
-                answers.put_in_order()
+                    stopped = asyncio.run(run())
+                if stopped is None:
+                    answers.put_in_order()
     except ClientError as error:
         give_up(error)
     except KeyboardInterrupt:
@@ -304,8 +319,10 @@ def _file(
     typer.echo(f"{output}: {kept + done} of {total} predictions{earlier}", err=True)
     if not failures:
         return
-    worst, times = failures.most_common(1)[0]
-    most = f", {times} of them with the error below; the others are in the file" if len(failures) > 1 else ""
+    (worst, times), *others = failures.most_common()
+    instance, answer = first[worst]
+    which = f"line {instance.line}" + (f" and {times - 1} more with the error below" if times > 1 else "")
+    rest = "; the others are in the file" if others else ""
     unasked = " The rest was not asked." if stopped is not None else ""
-    typer.echo(f"{failures.total()} failed{most}.{unasked} The same command asks again.", err=True)
-    _no_answer(endpoint, first[worst], fields.get("max_tokens"))
+    typer.echo(f"{failures.total()} failed: {which}{rest}.{unasked} The same command asks again.", err=True)
+    _no_answer(endpoint, answer, instance.fields)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -127,6 +128,25 @@ def test_piped(
     assert seen == [{"prompt": "two\nlines"}]
 
 
+def test_bytes_that_are_no_text(shared: Path) -> None:
+    """In a locale without UTF-8 Python hides them in the text, where no client can send them."""
+    for arguments, stdin, what in (
+        (("a\udcffb",), "", "The prompt"),
+        (("x", "--lora-id", "\udcff"), "", "--lora-id"),
+        ((), b"a\xff", "The prompt on stdin"),
+    ):
+        done = CliRunner().invoke(app, ["predict", "--outputs", str(shared), *arguments], input=stdin)
+        assert (done.exit_code, done.stderr) == (2, f"{what} is not UTF-8 text.\n")
+
+
+def test_utf8_in_another_locale_is_sent_as_it_was_meant(
+    served: Served, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = sent(served, monkeypatch)
+    assert run("--outputs", shared, os.fsencode("é").decode("ascii", "surrogateescape")).exit_code == 0
+    assert seen == [{"prompt": "é"}]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -137,6 +157,12 @@ def test_piped(
         (("x", "--outputs", "FILE", "--image", "none.png"), "The image none.png cannot be read"),
         (("--outputs", "FILE", "--instances", "none.jsonl"), "none.jsonl cannot be read: No such file"),
         (("x", "--outputs", "FILE", "--concurrency", "0"), "--concurrency"),
+        (
+            ("--outputs", "FILE", "--instances", "-"),
+            "--instances - is no file that answers could stand beside",
+        ),
+        (("--outputs", "FILE", "--instances", "x.jsonl", "-o", "-"), "-o names a file"),
+        (("--outputs", "-", "--instances", "-", "-o", "x"), "would read stdin"),
     ],
 )
 def test_wrong_usage(shared: Path, arguments: tuple[str, ...], said: str) -> None:
@@ -199,7 +225,7 @@ def test_the_rest_of_a_file(
         "failed": 1,
         "not_asked": 0,
     }
-    assert "29 of 30 predictions\n1 failed. The same command asks again.\n" in first.stderr
+    assert "29 of 30 predictions\n1 failed: line 11. The same command asks again.\n" in first.stderr
     assert "unexpected keyword argument 'no_such_field'" in first.stderr
     (failed,) = [record for record in lines(out) if "error" in record]
     assert (failed["line"], failed["status"]) == (11, 500)
@@ -220,7 +246,7 @@ def test_without_permission_the_rest_is_not_asked(served: Served, shared: Path, 
     done = run("--outputs", shared, "--instances", instances, "--concurrency", "1", "--json")
     assert done.exit_code == 8
     assert json.loads(done.stdout)["not_asked"] == 29
-    assert "1 failed. The rest was not asked. The same command asks again." in done.stderr
+    assert "1 failed: line 1. The rest was not asked. The same command asks again." in done.stderr
     assert "roles/aiplatform.user" in done.stderr
 
 
@@ -250,6 +276,58 @@ def test_the_instances_are_not_overwritten(shared: Path, instances: Path) -> Non
     done = run("--outputs", shared, "--instances", instances, "-o", instances, "--no-resume")
     assert done.exit_code == 2
     assert instances.read_bytes() == before
+
+
+def test_a_time_out_names_the_instances_own_limit(served: Served, shared: Path, tmp_path: Path) -> None:
+    served.cloud.admin.fault(":predict", status={"code": "UNAVAILABLE", "message": LAST})
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"prompt": "x", "max_tokens": 900}\n')
+    done = run("--outputs", shared, "--instances", file, "--max-tokens", "7")
+    assert (done.exit_code, "Lower max_tokens below 900" in done.stderr) == (8, True)
+    served.cloud.admin.fault(":predict", status={"code": "UNAVAILABLE", "message": LAST})
+    done = run("--outputs", shared, "x")
+    assert "Lower max_tokens below 16" in done.stderr  # vLLM's own limit, where none is given
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_instances_from_a_pipe(shared: Path, tmp_path: Path, name: str) -> None:
+    """They are read several times, which a pipe is not for."""
+    out = tmp_path / "out.jsonl"
+    command = [sys.executable, "-m", "infra.cli", "predict", "--outputs", str(shared)]
+    done = subprocess.run(
+        [*command, "--instances", name, "-o", str(out), "--json"],
+        input='"one"\n"two"\n',
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["predicted"] == 2
+    assert [record["line"] for record in lines(out)] == [1, 2]
+    assert done.stderr == f"{out}: 2 of 2 predictions\n"  # no bar, and nothing of one
+
+
+def test_a_wrong_line_of_a_pipe_is_named_by_the_pipe(shared: Path, tmp_path: Path) -> None:
+    done = run("--outputs", shared, "--instances", "-", "-o", tmp_path / "out.jsonl", stdin='"one"\n{}\n')
+    assert (done.exit_code, done.stderr.partition(":")[0]) == (2, "-, line 2")
+
+
+def test_a_full_disk_names_the_file_of_answers(shared: Path, instances: Path) -> None:
+    out = instances.with_name("out.jsonl")
+    command = [sys.executable, "-m", "infra.cli", "predict", "--outputs", str(shared)]
+    command += ["--instances", str(instances), "-o", str(out), "--concurrency", "1"]
+
+    def small() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, preexec_fn=small)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"{out} cannot be written: File too large. The answers before are in it; with more room the same command "
+        "goes on.\n"
+    )
+    assert subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+    assert [record["line"] for record in lines(out)] == list(range(1, 31))
 
 
 @pytest.mark.parametrize(("sent_signal", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])

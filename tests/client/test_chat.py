@@ -262,6 +262,40 @@ def test_piped_text_follows_the_question(to: Talking) -> None:
     assert "“Sum up: a long text”" in done.stdout
 
 
+def test_what_is_no_text_is_wrong_usage(to: Talking) -> None:
+    for options, piped, what in (
+        (("a\udcff",), "", "The question"),
+        (("hi", "--system", "\udcff"), "", "--system"),
+        (("hi", "--model", "\udcff"), "", "--model"),
+        ((), b"\xff\xfe", "What was piped in (an image is given by --image)"),
+    ):
+        done = runner.invoke(app, ["chat", "--endpoint", SHARED, *options], input=piped)
+        assert (done.exit_code, done.stderr) == (2, f"{what} is not UTF-8 text.\n")
+
+
+def test_outputs_from_a_pipe_are_not_the_question(to: Talking) -> None:
+    endpoint = find(endpoint=SHARED, environ=to.environ)
+    outputs = {
+        "endpoint": endpoint.name,
+        "openai_base_url": endpoint.openai_base_url,
+        "predict_url": endpoint.predict_url,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "infra.cli", "chat", "--outputs", "-", "hello"],
+        cwd=ROOT,
+        input=json.dumps(outputs),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "“hello”" in done.stdout
+
+
+def test_a_dash_is_what_is_piped_in(to: Talking) -> None:
+    assert "1 words and ends with: “hello”" in run("--endpoint", SHARED, "-", piped="hello").stdout
+
+
 def test_json_has_the_message_and_the_counts(to: Talking) -> None:
     done = run("--endpoint", DEDICATED, "--json", "hello", "--image", "https://e.example/cat.png")
     answer = json.loads(done.stdout)

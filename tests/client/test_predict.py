@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from infra.client import BadTarget, Endpoint, find
+from infra.client.batch import Answers, Instance, ask_all, read_instances
 from infra.client.predict import Answer as Said
-from infra.client.predict import Answers, Instance, Predictor, ask_all, read_instances
+from infra.client.predict import Predictor
 from tests.loopback import Answer, Request, serving
 
 Reply = Callable[[Request], Answer]
@@ -157,7 +158,7 @@ def test_instances_of_a_file(tmp_path: Path) -> None:
         (b'{"text": "a"}\n', 'line 1: an instance is an object with "prompt"'),
         (b'"a"\n"b\n', "line 2: no JSON"),
         (b"[" * 100_000, "line 1: no JSON"),
-        (b"[]\n", "line 1: an instance"),
+        (b"[]\n", "line 1: several instances"),
         (b"\xff\xfe\n", "is not UTF-8"),
     ],
 )
@@ -287,6 +288,19 @@ def run_all(
 
 def prompt_of(request: Request) -> str:
     return str(json.loads(request.body)["instances"][0]["prompt"])
+
+
+@pytest.mark.parametrize("text", ['[{"prompt": "a"}]', '{"instances": [{"prompt": "a"}]}', "["])
+def test_a_list_of_instances_is_told_how_to_become_lines(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "a.json"
+    file.write_text(text)
+    with pytest.raises(BadTarget, match=r"jq -c '\.instances\? // \. \| \.\[\]'"):
+        list(read_instances(file, {}))
+
+
+def test_answers_need_a_file_to_go_on_from() -> None:
+    with pytest.raises(BadTarget, match="/dev/null is no regular file"):
+        Answers(Path("/dev/null"), resume=False)
 
 
 def test_never_more_at_once_than_asked(tmp_path: Path) -> None:

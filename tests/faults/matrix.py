@@ -394,7 +394,8 @@ _STAGE = re.compile(
 )
 _REMEDY = re.compile(
     r"[Rr]un `|[Rr]un the command again|Ask for more of|Grant |choose another|Correct what|Wait a minute"
-    r"|The change to the stack file: |undeploy what the message names, then|is not accepted: set|Let the caller have|`pulumi up`"
+    r"|The change to the stack file: |undeploy what the message names, then|is not accepted: set"
+    r"|Let the caller have|`pulumi up`"
 )
 _GCP = re.compile(
     r"^(?:(?:GET|POST|PUT|PATCH|DELETE) http\S+(?: answered \d+|: the connection broke off)"
