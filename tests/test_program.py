@@ -103,6 +103,18 @@ def test_exports(recorder: Recorder, exported: dict[str, Any], run: Run) -> None
     }
 
 
+def test_a_stopped_stack_costs_nothing_and_asks_nothing(
+    recorder: Recorder, exported: dict[str, Any], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.preflight.run.run", None)
+    own(stopped="true", preflight="enforce")
+    found = result(exported, run)
+    assert (found["stopped"], found["deployed_model_id"], found["hourly_cost_usd"]) == (True, "", 0)
+    assert found["cost"]["at_most"] == {"replicas": 0, "usd_per_hour": 0.0, "usd_per_month": 0.0}
+    assert found["endpoint"] == "vllm-endpoint-id"
+    assert recorder.of("index:Deployment") == []
+
+
 def test_telemetry_is_made_by_one_key(recorder: Recorder, exported: dict[str, Any], run: Run) -> None:
     channel = "projects/my-project/notificationChannels/7"
     own(telemetry="true", notificationChannels=json.dumps([channel]))

@@ -783,3 +783,24 @@ def test_an_environment_decides_whether_the_endpoint_is_dedicated(
     stack_file(root, endpoint={"dedicated": of_the_file})
     assert read(root).plan.endpoint.dedicated is of_the_file
     assert read(root, {"vertex-vllm:dedicatedEndpoint": wanted}).plan.endpoint.dedicated is dedicated
+
+
+def test_how_long_a_stack_is_wanted_is_the_stack_files_word(root: Path) -> None:
+    labels = json.dumps({"expiry": "2027-03-31", "owner": "me"})
+    assert read(root, {"vertex-vllm:labels": labels}).labels["expiry"] == "2027-03-31"
+    stack_file(root, expires_after="8h")
+    assert read(root).labels == {"expiry": "8h"}
+    found = read(root, {"vertex-vllm:labels": labels})
+    assert found.labels == {"expiry": "8h", "owner": "me"}
+    assert (
+        f"expires_after: 8h in {LLAMA} replaces vertex-vllm:labels.expiry 2027-03-31 of Pulumi.dev.yaml"
+    ) in found.warnings
+    never = json.dumps({"expiry": "never"})
+    assert not read(root, {"vertex-vllm:labels": never}).warnings
+
+
+def test_stopped_is_a_yes_or_a_no(root: Path) -> None:
+    assert read(root).stopped is False
+    assert read(root, {"vertex-vllm:stopped": "true"}).stopped is True
+    with pytest.raises(StackError, match=r"vertex-vllm:stopped = 'yes': not one of the choices"):
+        read(root, {"vertex-vllm:stopped": "yes"})

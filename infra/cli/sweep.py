@@ -113,7 +113,7 @@ def sweep(
     try:
         # The cloud first: what a run makes between the two looks is in its state by the second one.
         seen = looking.everything(google, place)
-        states = read_states(pulumi, gone=gone or (), remote=_objects(google, place))
+        states = read_states(pulumi, place.project, gone=gone or (), remote=_objects(google, place))
         for name in gone or ():
             if any(not each.unread for each in states.of(states.project_label, label_value(name))):
                 fail(f"--gone {name}: the state of this stack can be read; leave the option out.")
@@ -246,7 +246,7 @@ def _remove(
     from infra.sweep.states import read_states
 
     def again(thing: Thing) -> Case:
-        fresh = read_states(pulumi, remote=_objects(google, place))
+        fresh = read_states(pulumi, place.project, remote=_objects(google, place))
         return judge(thing, replace(fresh, gone=states.gone), datetime.now(UTC))
 
     def say(text: str) -> None:

@@ -84,10 +84,10 @@ def target(
     from infra.client import ClientError, NoAnswer, find
 
     try:
-        found = find(stack=stack, outputs=outputs, endpoint=endpoint, project=project, region=region)
-        if asked and found.stopped:
-            raise NoAnswer(found.stopped)
-        return found
+        known = find(stack=stack, outputs=outputs, endpoint=endpoint, project=project, region=region)
+        if asked and known.stopped:
+            raise NoAnswer(known.stopped)
+        return known
     except ClientError as error:
         found = _by_settings(stack) if unfinished and stack is not None else None
         if found is None:

@@ -1,6 +1,8 @@
 """What the states of a project's stacks hold, read through `pulumi` itself, so that every backend works.
 
-A stack that cannot be read is no empty one: what carries its labels is then not known to be in no state.
+A stack that cannot be read is no empty one: what carries its labels is then not known to be in no state. Nor is one of
+the same name that was never deployed, or that is of another Google Cloud project: labels have neither the backend nor
+the project, and what a colleague's stack has would look like nobody's.
 """
 
 from __future__ import annotations
@@ -93,12 +95,17 @@ def project_name(root: Path) -> str:
 
 
 def read_states(
-    pulumi: Pulumi, *, gone: Sequence[str] = (), remote: Callable[[str], list[str]] | None = None
+    pulumi: Pulumi,
+    cloud_project: str,
+    *,
+    gone: Sequence[str] = (),
+    remote: Callable[[str], list[str]] | None = None,
 ) -> States:
     """The state of every stack that the backend of this shell has for the project.
 
     Args:
         pulumi: The command, for no stack in particular.
+        cloud_project: Id of the Google Cloud project that is looked at.
         gone: Stacks of which the user says that nothing has their state.
         remote: Names of the objects of a ``gs://`` place; None: runs are not known there.
     """
@@ -108,13 +115,18 @@ def read_states(
     try:
         listed = pulumi.ask_json("stack", "ls", "--json")
         backend = str(pulumi.ask_json("whoami", "--json").get("url") or "")
-        names = {str(each["name"]): bool(each.get("updateInProgress")) for each in listed}
+        names = {str(each["name"]): each for each in listed}
     except (ClientError, AttributeError, KeyError, TypeError) as error:
         return States(project_label=label, unread=str(error), gone=lost)
 
     def one(name: str) -> StackState:
+        if not names[name].get("lastUpdate"):
+            return StackState(
+                name=name.rpartition("/")[2], unread=f"stack {name} of this backend was never deployed"
+            )
         stack = Pulumi(name, pulumi.root, pulumi.environ)
-        return read_stack(stack, project, backend, in_progress=names[name], remote=remote)
+        busy = bool(names[name].get("updateInProgress"))
+        return read_stack(stack, project, backend, cloud_project, in_progress=busy, remote=remote)
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return States(project_label=label, backend=backend, stacks=tuple(pool.map(one, names)), gone=lost)
@@ -124,6 +136,7 @@ def read_stack(
     pulumi: Pulumi,
     project: str,
     backend: str,
+    cloud_project: str,
     *,
     in_progress: bool = False,
     remote: Callable[[str], list[str]] | None = None,
@@ -134,6 +147,7 @@ def read_stack(
         pulumi: The command, for this stack.
         project: Name of the Pulumi project.
         backend: Its address.
+        cloud_project: Id of the Google Cloud project that is looked at.
         in_progress: What Pulumi Cloud says of it.
         remote: As of :func:`read_states`.
     """
@@ -149,8 +163,16 @@ def read_stack(
             operation = (each.get("outputs") or {}).get("operation")
             if isinstance(operation, str) and operation:
                 urns[key_of(operation)] = str(each["urn"])
+        projects = {(each.get("inputs") or {}).get("project") for each in resources} - {None}
+        if not projects:  # after a destroy only the settings say it
+            projects = {(pulumi.ask_json("config", "--json").get("gcp:project") or {}).get("value")} - {None}
     except (ClientError, AttributeError, KeyError, TypeError) as error:
         return StackState(name=name, unread=str(error))
+    if cloud_project not in projects:
+        other = ", ".join(sorted(map(str, projects))) or "no project that is known here"
+        return StackState(
+            name=name, unread=f"stack {name} of this backend is of {other}, not of {cloud_project}"
+        )
     pending = len(deployment.get("pending_operations") or [])
     return StackState(name=name, urns=urns, run=run, run_known=known, pending=pending)
 

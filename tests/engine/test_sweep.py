@@ -229,6 +229,38 @@ def slow(
         kill_group(child)
 
 
+def test_a_stop_that_is_killed_ends_when_it_is_run_again(
+    slow: tuple[EngineStack, Callable[[], None]],
+) -> None:
+    stack, _ = slow
+    stack.up()
+    before = stack.outputs()
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-m", "infra.cli", "stop", "--stack", "local", "--yes"],
+        cwd=stack.folder,
+        env={**stack.env, "PYTHONPATH": os.fspath(stack.folder)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    end = time.monotonic() + LIMIT
+    while not stack.cloud.admin.requests(path=":undeployModel"):
+        assert child.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    kill_group(child)
+    stack("cancel", "--yes")
+    code, said, errors = run(stack, "stop", "--yes")
+    assert code == 0, errors
+    assert (said["stopped"], said["endpoint"]) == (True, before["endpoint"])
+    assert stack.cloud.admin.state()["deployedModels"] == []
+    stack.preview("--expect-no-changes")
+    stack.destroy()
+    assert billable(stack.cloud.admin.state()) == {}
+
+
 def test_what_a_killed_run_had_begun_is_found_and_removed(
     slow: tuple[EngineStack, Callable[[], None]],
 ) -> None:

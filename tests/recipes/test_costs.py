@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infra.recipes.costs import over_budget, to_cents
+from infra.recipes.costs import Costs, over_budget, to_cents
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,16 @@ def test_cents_are_rounded_half_up(usd: float, text: str) -> None:
 )
 def test_a_budget_set_to_the_text_of_a_cost_is_enough(usd: float, budget: float, over: bool) -> None:
     assert over_budget(usd, budget) is over
+
+
+def test_a_stopped_plan_costs_nothing_even_where_the_price_is_not_known() -> None:
+    costs = Costs(
+        hardware="z9 in us-central1",
+        spot=False,
+        min_replicas=0,
+        max_replicas=0,
+        on_demand=None,
+        spot_price=None,
+    )
+    assert (costs.replica, costs.idle, costs.at_most) == (None, 0, 0)
+    assert Costs.from_dict(costs.as_dict()) == costs

@@ -17,7 +17,7 @@ from infra.recipes.costs import costs_of_machines
 from infra.report.content import Failure, Memory, Report, Verdict, as_dict, build, read_preflight
 from infra.report.gpus import Kind, argument_lines, duration
 from infra.report.preview import Preview, Unreadable, read_preview
-from infra.report.sections import summary
+from infra.report.sections import Text, sections, summary
 
 Json = dict[str, Any]
 Made = Callable[..., Preview]
@@ -542,3 +542,19 @@ def test_json_has_what_a_script_asks_for(reported: Reported) -> None:
     assert deployment["side_by_side"]["at_most_s"] == 7200
     assert document["resources"] == {"replace": 2, "same": 19}
     assert document["failures"] == []
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ("8h", "Expires: 8h after each deployment; then a sweep undeploys it."),
+        ("2027-03-31", "Expires: 2027-03-31; then a sweep undeploys it."),
+        ("never", ""),
+    ],
+)
+def test_until_when_it_is_wanted(made: Made, step: Step, label: str, said: str) -> None:
+    endpoint = step("create", new={"labels": {"expiry": label}}, kind="gcp:vertex/aiEndpoint:AiEndpoint")
+    found = build(made(step("create", new={}), endpoint))
+    (cost,) = (section for section in sections(found) if section.title == "Cost")
+    texts = [block.text for block in cost.blocks if isinstance(block, Text)]
+    assert [text for text in texts if text.startswith("Expires")] == ([said] if said else [])

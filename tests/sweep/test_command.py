@@ -27,11 +27,12 @@ class Swept:
         self.vertex = Vertex(cloud)
         self._folder = folder
         (folder / "whoami.json").write_text(json.dumps({"url": f"file://{folder}"}))
-        (folder / "ls.json").write_text(json.dumps([{"name": "dev"}]))
+        (folder / "config.json").write_text(json.dumps({"gcp:project": {"value": PROJECT}}))
+        (folder / "ls.json").write_text(json.dumps([{"name": "dev", "lastUpdate": "2026"}]))
         program = folder / "pulumi"
         program.write_text(
             f'#!/bin/sh\necho "$*" >> "{folder}/asked"\n'
-            'case "$*" in *whoami*) f=whoami ;; *export*) f=export ;; *) f=ls ;; esac\n'
+            'case "$*" in *whoami*) f=whoami ;; *export*) f=export ;; *config*) f=config ;; *) f=ls ;; esac\n'
             f'cat "{folder}/$f.json"\n'
         )
         program.chmod(0o755)
@@ -204,6 +205,13 @@ def test_states_that_cannot_be_read_keep_everything(orphan: Swept, monkeypatch: 
     assert "no stack of this backend has the label vertex-vllm-stack=dev" in done.stdout
     assert orphan("--gone", "dev", "--yes").exit_code == 0
     assert orphan.cloud.admin.state()["endpoints"] == []
+
+
+def test_a_stack_of_the_same_name_in_another_project_knows_nothing_of_this_one(orphan: Swept) -> None:
+    (orphan._folder / "config.json").write_text(json.dumps({"gcp:project": {"value": "another-project"}}))
+    done = orphan("--yes")
+    assert (done.exit_code, orphan.live("12")) == (3, ["7"])
+    assert "stack dev of this backend is of another-project, not of local-project" in done.stdout
 
 
 def test_a_stack_that_can_be_read_is_not_gone(orphan: Swept) -> None:

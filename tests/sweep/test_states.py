@@ -20,7 +20,12 @@ EXPORT = {
     "deployment": {
         "resources": [
             {"urn": "urn:1", "type": "pulumi:pulumi:Stack"},
-            {"urn": "urn:2", "type": "gcp:vertex/aiEndpoint:AiEndpoint", "id": ENDPOINT},
+            {
+                "urn": "urn:2",
+                "type": "gcp:vertex/aiEndpoint:AiEndpoint",
+                "id": ENDPOINT,
+                "inputs": {"project": "p"},
+            },
             {
                 "urn": "urn:3",
                 "type": "d",
@@ -37,24 +42,31 @@ def states(
     tmp_path: Path,
     *,
     backend: str = "",
-    listed: Any = ({"name": "dev"},),
+    listed: Any = ({"name": "dev", "lastUpdate": "2026-11-26T18:00:00Z"},),
+    config: Any = None,
     export: Any = EXPORT,
     remote: Any = None,
     script: str = "",
 ) -> States:
     """What is read with a `pulumi` that answers this."""
     (tmp_path / "Pulumi.yaml").write_text("name: vertex-vllm\n")
-    answers = {"ls": list(listed), "whoami": {"url": backend or f"file://{tmp_path}"}, "export": export}
+    answers = {
+        "ls": list(listed),
+        "whoami": {"url": backend or f"file://{tmp_path}"},
+        "export": export,
+        "config": config or {},
+    }
     for name, value in answers.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(value))
     program = tmp_path / "pulumi"
     program.write_text(
-        f'#!/bin/sh\n{script}\ncase "$*" in *whoami*) f=whoami ;; *export*) f=export ;; *) f=ls ;; esac\n'
+        f'#!/bin/sh\n{script}\ncase "$*" in *whoami*) f=whoami ;; *export*) f=export ;; '
+        f"*config*) f=config ;; *) f=ls ;; esac\n"
         f'cat "{tmp_path}/$f.json"\n'
     )
     program.chmod(0o755)
     environ = {"PATH": f"{tmp_path}:{os.defpath}"}
-    return read_states(Pulumi(None, tmp_path, environ), remote=remote)
+    return read_states(Pulumi(None, tmp_path, environ), "p", remote=remote)
 
 
 def lock(tmp_path: Path, content: Any) -> None:
@@ -114,9 +126,24 @@ def test_a_backend_that_does_not_tell(tmp_path: Path) -> None:
 
 
 def test_pulumi_cloud_tells_itself(tmp_path: Path) -> None:
-    listed = [{"name": "org/vertex-vllm/dev", "updateInProgress": True}]
+    listed = [{"name": "org/vertex-vllm/dev", "updateInProgress": True, "lastUpdate": "now"}]
     (stack,) = states(tmp_path, backend="https://api.pulumi.com", listed=listed).stacks
     assert (stack.name, stack.run) == ("dev", "an update is in progress")
+
+
+def test_a_stack_of_the_same_name_that_is_another_is_not_read(tmp_path: Path) -> None:
+    (never,) = states(tmp_path, listed=[{"name": "dev"}]).stacks
+    assert never.unread == "stack dev of this backend was never deployed"
+    resource = {"urn": "urn:2", "type": "t", "id": ENDPOINT, "inputs": {"project": "another-project"}}
+    (other,) = states(tmp_path, export={"deployment": {"resources": [resource]}}).stacks
+    assert other.unread == "stack dev of this backend is of another-project, not of p"
+
+
+def test_after_a_destroy_the_settings_say_the_project(tmp_path: Path) -> None:
+    for project, read in (("p", True), ("q", False), (None, False)):
+        config = {"gcp:project": {"value": project}} if project else {}
+        (stack,) = states(tmp_path, export={"deployment": {}}, config=config).stacks
+        assert (not stack.unread) is read
 
 
 @pytest.mark.parametrize("export", [[], {"deployment": {"resources": [{"id": "x"}]}}, "x"])
@@ -127,7 +154,7 @@ def test_an_export_of_another_shape_is_not_an_empty_state(tmp_path: Path, export
 
 def test_without_pulumi_or_login_nothing_is_known(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.yaml").write_text("name: vertex-vllm\n")
-    found = read_states(Pulumi(None, tmp_path, {"PATH": str(tmp_path)}))
+    found = read_states(Pulumi(None, tmp_path, {"PATH": str(tmp_path)}), "p")
     assert (found.stacks, found.unread) == ((), "There is no pulumi on PATH.")
     refused = states(tmp_path, script="echo 'error: PULUMI_ACCESS_TOKEN must be set' >&2; exit 255")
     assert "pulumi login" in refused.unread
