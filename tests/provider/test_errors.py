@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -208,7 +209,7 @@ DENIED = {
     "code": "PERMISSION_DENIED",
     "message": "Permission 'aiplatform.models.upload' denied on resource 'x'.",
 }
-OTHERS: dict[str, tuple[str, str, dict[str, object], Callable[[Harness, Existing], None], str]] = {
+OTHERS: dict[str, tuple[str, str, dict[str, Any], Callable[[Harness, Existing], None], str]] = {
     "upload refused": (":upload$", "POST", {"status": DENIED}, _create, "Could not upload model"),
     "upload failed": (":upload$", "POST", {"operationError": DENIED}, _create, "Could not upload model"),
     "relabel refused": ("/models/", "PATCH", {"status": DENIED}, _relabel, "Could not change model"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -105,7 +106,7 @@ def test_the_error_says_how_long_google_asks_to_wait() -> None:
 
 def _granted(age: float) -> Grants:
     grants = Grants()
-    grants.made(retry.time.time() - age)
+    grants.made(time.time() - age)
     return grants
 
 
@@ -137,37 +138,35 @@ def test_the_time_of_a_grant_may_be_googles() -> None:
     assert 10**8 < grants.age < 10**10
 
 
-class Expiring:
-    """Credentials whose first token has run out."""
+def expiring(renewed: list[str]) -> Any:
+    """Credentials whose token has run out; each renewal is noted."""
+    from google.auth import credentials
 
-    def __new__(cls, counts: list[str]) -> Any:
-        from google.auth import credentials
+    class Refreshable(credentials.Credentials):
+        def __init__(self) -> None:
+            super().__init__()  # type: ignore[no-untyped-call]
+            self.token = "expired"
 
-        class Refreshable(credentials.Credentials):
-            def __init__(self) -> None:
-                super().__init__()
-                self.token = "expired"
+        @property
+        def expired(self) -> bool:
+            return False
 
-            @property
-            def expired(self) -> bool:
-                return False
+        @property
+        def valid(self) -> bool:
+            return True
 
-            @property
-            def valid(self) -> bool:
-                return True
+        def refresh(self, request: Any) -> None:
+            renewed.append(str(self.token))
+            self.token = "local"
 
-            def refresh(self, request: Any) -> None:
-                counts.append(self.token)
-                self.token = "local"
-
-        return Refreshable()
+    return Refreshable()
 
 
 def test_an_expired_token_is_renewed_and_the_call_repeated_once(
     cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renewed: list[str] = []
-    credentials = Expiring(renewed)
+    credentials = expiring(renewed)
     monkeypatch.setattr(connect, "_credentials", lambda _way: credentials)
     with provider_on(cloud) as provider:
         model = provider.create("Model", MODEL)
