@@ -74,7 +74,7 @@ format: ## Formats and fixes what the linter can
 	@$(python) -m ruff check --fix
 	@$(python) -m ruff format
 
-.PHONY: benchmark benchmark-fit benchmark-kv pictures lock
+.PHONY: benchmark benchmark-fit benchmark-kv chaos pictures lock
 benchmark: ## What our code costs in a warm pulumi preview
 	@$(setup) --dev
 	@$(python) benchmarks/preview.py
@@ -86,6 +86,10 @@ benchmark-fit: ## How near the memory prediction comes to measured start-ups, be
 benchmark-kv: ## Our KV cache arithmetic against what a real vLLM said of each architecture
 	@$(setup) --dev --without-engine
 	@$(python) benchmarks/kv_truth.py
+
+chaos: ## kill -9 at 200 random times and around every HTTP call (hours); goes on where it was interrupted
+	@$(setup) --dev
+	@$(python) benchmarks/chaos.py --random 200 --jobs 2
 
 pictures: ## The README's pictures, docs/*.svg, from what the commands print: needs make up
 	@$(python) scripts/record.py

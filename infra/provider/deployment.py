@@ -83,7 +83,9 @@ class Deployment(Resource):
         changed = [key for key in SCALING if new_scaling[key] != old_scaling[key]]
         if not replaces:
             self._living.add(id)
-        return Diff(bool(replaces or changed), tuple(replaces), tuple(changed))
+        # A refresh takes the engine's mark of an unfinished resource away, not the operation.
+        unfinished = bool(state.get("operation"))
+        return Diff(bool(replaces or changed or unfinished), tuple(replaces), tuple(changed))
 
     def create(self, ctx: Context, inputs: Properties) -> State:
         """Deploys the model, or adopts the deployment that an interrupted run made or began."""

@@ -93,8 +93,12 @@ class Model(Resource):
         )
         if not replaces:
             self._living.add(id)
+        unfinished = bool(state.get("operation"))  # a refresh takes the engine's own mark of it away
         return Diff(
-            bool(replaces or changed), tuple(replaces), tuple(changed), delete_before_replace=collides
+            bool(replaces or changed or unfinished),
+            tuple(replaces),
+            tuple(changed),
+            delete_before_replace=collides,
         )
 
     def preview(self, ctx: Context, inputs: Properties) -> Properties:

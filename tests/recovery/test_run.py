@@ -58,7 +58,7 @@ class FakeEngine(StackEngine):
 
     def cancel(self) -> None:
         self._note("cancel")
-        for path in Path(self.at.removeprefix("file://")).rglob("locks/*/*/*/*.json"):
+        for path in Path(self.at.removeprefix("file://").partition("?")[0]).rglob("*.json"):
             path.unlink()
 
     def read_back(self, urns: Any) -> None:
