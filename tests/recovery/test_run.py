@@ -322,6 +322,14 @@ def test_the_command_says_that_nothing_is_wrong(pulumi: Path, folder: Path) -> N
     assert (done.exit_code, "Nothing to recover" in done.output) == (Exit.FINE, True)
 
 
+def test_the_command_for_scripts(pulumi: Path, folder: Path) -> None:
+    write_lock(folder, dead_process(), socket.gethostname())
+    done = CliRunner().invoke(app, ["recover", "--stack", "dev", "--json"])
+    expected = {"stack": "dev", "lock": True, "operations": 0, "strays": 0, "backup": None}
+    assert json.loads(done.stdout) == expected
+    assert "lock taken away" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("stack", "status", "words"),
     [("dev", Exit.BAD_INPUT, "There is no stack dev"), ("nowhere", Exit.BAD_INPUT, "Pulumi.nowhere.yaml")],
