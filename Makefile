@@ -74,7 +74,7 @@ format: ## Formats and fixes what the linter can
 	@$(python) -m ruff check --fix
 	@$(python) -m ruff format
 
-.PHONY: benchmark benchmark-fit benchmark-kv benchmark-faults pictures lock
+.PHONY: benchmark benchmark-fit benchmark-kv benchmark-faults chaos pictures lock
 benchmark: ## What our code costs in a warm pulumi preview
 	@$(setup) --dev
 	@$(python) benchmarks/preview.py
@@ -90,6 +90,10 @@ benchmark-kv: ## Our KV cache arithmetic against what a real vLLM said of each a
 benchmark-faults: ## The matrix of faults, counted: every call of a stack's life with every fault
 	@$(setup) --dev --without-engine
 	@$(python) benchmarks/faults.py
+
+chaos: ## kill -9 at 200 random times and around every HTTP call (hours); goes on where it was interrupted
+	@$(setup) --dev
+	@$(python) benchmarks/chaos.py --random 200 --jobs 2
 
 pictures: ## The README's pictures, docs/*.svg, from what the commands print: needs make up
 	@$(python) scripts/record.py

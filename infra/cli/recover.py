@@ -6,12 +6,13 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from infra.cli.common import Exit, fail
+from infra.cli.common import Exit, fail, print_json
 from infra.cli.completion import stack_names
 
 __all__ = ["recover"]
@@ -36,6 +37,9 @@ def recover(
     delete_strays: Annotated[
         bool,
         typer.Option("--delete-strays", help="Delete what the stack made and no state knows without asking."),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="What was done as JSON; the lines go to standard error.")
     ] = False,
 ) -> None:
     """After a crash: take away the stale lock, and bring what the killed run made into the state.
@@ -87,7 +91,7 @@ def recover(
             config=plain,
             cloud=lambda: Google(plain, env),
             backups=BACKUPS,
-            say=typer.echo,
+            say=lambda text: typer.echo(text, err=as_json),
             may=lambda question: yes or _asked(question),
             may_delete=lambda question: delete_strays or _asked(question),
         )
@@ -102,6 +106,10 @@ def recover(
     except NoAnswer as error:
         typer.echo(f"{error}\n  The state is as it was.", err=True)
         raise typer.Exit(Exit.NO_ANSWER) from None
+    if as_json:
+        backup = None if done.backup is None else str(done.backup)
+        print_json({"stack": stack, **asdict(done), "backup": backup})
+        return
     if done.operations or done.lock or done.strays:
         typer.echo(f"\nNext: {_next(stack)}")
     else:

@@ -111,7 +111,8 @@ class Deployment(Resource):
                 ending = expiry.warning(str(news.get("expiry") or ""), _created(state), datetime.now(UTC))
                 if ending:
                     ctx.warn(ending)
-            return Diff(bool(changed), (), tuple(changed))
+            # A refresh takes the engine's mark of an unfinished resource away, not the operation.
+            return Diff(bool(changed or state.get("operation")), (), tuple(changed))
         first = False
         if self._living.of_program(ctx.urn):  # a refresh replaces nothing
             from infra.provider.replacement import goes_first

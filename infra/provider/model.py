@@ -98,8 +98,12 @@ class Model(Resource):
             collides = False  # imported: the id was only kept until the tokens were compared
         if not replaces:
             self._living.stays(ctx.urn, id)
+        unfinished = bool(state.get("operation"))  # a refresh takes the engine's own mark of it away
         return Diff(
-            bool(replaces or changed), tuple(replaces), tuple(changed), delete_before_replace=collides
+            bool(replaces or changed or unfinished),
+            tuple(replaces),
+            tuple(changed),
+            delete_before_replace=collides,
         )
 
     def preview(self, ctx: Context, inputs: Properties) -> Properties:

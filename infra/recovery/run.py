@@ -100,9 +100,9 @@ def sweep(
     may_delete: Callable[[str], bool],
 ) -> int:
     """Deletes what the stack made and no state knows; how many that were. Arguments as `recover` and `strays` say."""
-    found, unasked = strays.strays(cloud, config=config, project=project, stack=stack, known=known)
-    for reason in unasked:
-        say(f"not looked for: {reason}")
+    found, notes = strays.strays(cloud, config=config, project=project, stack=stack, known=known)
+    for note in notes:
+        say(note)
     for stray in found:
         say(f"in no state: {stray}")
     if not found or not may_delete(

@@ -72,23 +72,31 @@ def strays(
         known: As `known_ids` says.
 
     Returns:
-        What was found, and why some kinds could not be looked for.
+        What was found, and what the user should know: what bills unseen, and which kinds could not be looked for.
     """
     where, region = config.get("gcp:project"), config.get("gcp:region")
     if not where or not region:
-        return [], ["gcp:project or gcp:region is not in the stack's settings"]
+        return [], ["not looked for: gcp:project or gcp:region is not in the stack's settings"]
     labels = stack_labels(project, stack).items()
     ids = [endpoint_id(where, region, f"{project}/{stack}{kind}") for kind in ("", "/dedicated")]
     found: list[Stray] = []
-    unasked: list[str] = []
+    notes: list[str] = []
 
     def endpoints() -> None:
-        for id in set(ids) - set(known):
+        for id in ids:
             live = cloud.vertex(region, f"projects/{where}/locations/{region}/endpoints/{id}")
-            name = str((live or {}).get("name"))
-            if live and cloud.operations(region, name, "DeployModelOperationMetadata"):
+            if not live or not labels <= (live.get("labels") or {}).items():
                 continue
-            if live and labels <= (live.get("labels") or {}).items() and not live.get("deployedModels"):
+            name = str(live["name"])
+            deployed = [str(each.get("id")) for each in live.get("deployedModels") or ()]
+            notes.extend(
+                f"deployed model {each} of endpoint {id} is in no state, and bills: pulumi up takes it over, or "
+                f"replaces it. Run it before pulumi destroy."
+                for each in deployed
+                if each not in known
+            )
+            under_way = cloud.operations(region, name, "DeployModelOperationMetadata")
+            if id not in known and not deployed and not under_way:
                 found.append(Stray("endpoint", name, str(live.get("displayName", ""))))
 
     def buckets() -> None:
@@ -120,5 +128,7 @@ def strays(
         try:
             look()
         except NoAnswer as error:
-            unasked.append(f"{look.__name__.replace('_', ' ')}: {str(error).partition(chr(10))[0]}")
-    return found, unasked
+            notes.append(
+                f"not looked for: {look.__name__.replace('_', ' ')}: {str(error).partition(chr(10))[0]}"
+            )
+    return found, notes

@@ -50,6 +50,16 @@ def test_diff(provider: Harness, changes: dict[str, Any], replaces: list[str], d
     assert not answer.deleteBeforeReplace
 
 
+def test_an_operation_in_the_state_is_a_difference(provider: Harness) -> None:
+    """A refresh takes the engine's own mark of an unfinished resource away: up would never look at it again."""
+    inputs = provider.checked("Deployment", deployment(f"{PARENT}/models/m"))
+    old = Existing(
+        f"{FULL_ENDPOINT}/deployedModels/1", {**inputs, "operation": f"{FULL_ENDPOINT}/operations/1"}, inputs
+    )
+    answer = provider.diff("Deployment", old, deployment(f"{PARENT}/models/m"))
+    assert (answer.changes == answer.DIFF_SOME, list(answer.replaces)) == (True, [])
+
+
 METRIC = {"metricName": "aiplatform.googleapis.com/prediction/online/accelerator/duty_cycle", "target": 70}
 
 

@@ -187,6 +187,12 @@ def test_diff(
     assert not answer.deleteBeforeReplace
 
 
+def test_an_operation_in_the_state_is_a_difference(provider: Harness, model: Existing) -> None:
+    unfinished = Existing(model.id, {**model.outputs, "operation": f"{model.id}/operations/1"}, model.inputs)
+    answer = provider.diff("Model", unfinished, MODEL)
+    assert (answer.changes == answer.DIFF_SOME, list(answer.replaces)) == (True, [])
+
+
 def test_a_chosen_id_can_only_be_replaced_by_deleting_first(provider: Harness) -> None:
     fixed = provider.create("Model", changed(modelId="mine"))
     answer = provider.diff("Model", fixed, with_container(args=["--other"]) | {"modelId": "mine"})

@@ -292,8 +292,8 @@ SETTINGS = {"gcp:project": P, "gcp:region": L}
 
 
 def look(cloud: FakeCloud, known: frozenset[str] = frozenset()) -> list[tuple[str, str]]:
-    found, unasked = strays(cloud, config=SETTINGS, project="vertex-vllm", stack="dev", known=known)
-    assert unasked == []
+    found, notes = strays(cloud, config=SETTINGS, project="vertex-vllm", stack="dev", known=known)
+    assert notes == []
     return [(each.kind, each.name) for each in found]
 
 
@@ -329,7 +329,12 @@ def test_an_endpoint_that_serves_or_will_is_no_stray() -> None:
 
     name = f"projects/{P}/locations/{L}/endpoints/{endpoint_id(P, L, 'vertex-vllm/dev')}"
     serving = {"name": name, "labels": LABELS, "deployedModels": [{"id": "1"}]}
-    assert look(FakeCloud(vertex={name: serving})) == []
+    assert look(FakeCloud(vertex={name: serving}), frozenset({"1"})) == []
+    found, notes = strays(
+        FakeCloud(vertex={name: serving}), config=SETTINGS, project="vertex-vllm", stack="dev", known=()
+    )
+    assert found == []
+    assert "deployed model 1 of endpoint" in notes[0]
     idle = {"name": name, "labels": LABELS}
     running = {"DeployModelOperationMetadata": ["op/1"]}
     assert look(FakeCloud(vertex={name: idle}, operations=running)) == []
@@ -337,6 +342,6 @@ def test_an_endpoint_that_serves_or_will_is_no_stray() -> None:
 
 
 def test_without_a_project_nothing_is_looked_for() -> None:
-    found, unasked = strays(FakeCloud(), config={}, project="p", stack="s", known=())
+    found, notes = strays(FakeCloud(), config={}, project="p", stack="s", known=())
     assert found == []
-    assert len(unasked) == 1
+    assert notes == ["not looked for: gcp:project or gcp:region is not in the stack's settings"]

@@ -58,7 +58,7 @@ class FakeEngine(StackEngine):
 
     def cancel(self) -> None:
         self._note("cancel")
-        for path in Path(self.at.removeprefix("file://")).rglob("locks/*/*/*/*.json"):
+        for path in Path(self.at.removeprefix("file://").partition("?")[0]).rglob("*.json"):
             path.unlink()
 
     def read_back(self, urns: Any) -> None:
@@ -320,6 +320,14 @@ def test_the_command_says_that_nothing_is_wrong(pulumi: Path, folder: Path) -> N
     folder.mkdir()
     done = CliRunner().invoke(app, ["recover", "--stack", "dev"])
     assert (done.exit_code, "Nothing to recover" in done.output) == (Exit.FINE, True)
+
+
+def test_the_command_for_scripts(pulumi: Path, folder: Path) -> None:
+    write_lock(folder, dead_process(), socket.gethostname())
+    done = CliRunner().invoke(app, ["recover", "--stack", "dev", "--json"])
+    expected = {"stack": "dev", "lock": True, "operations": 0, "strays": 0, "backup": None}
+    assert json.loads(done.stdout) == expected
+    assert "lock taken away" in done.stderr
 
 
 @pytest.mark.parametrize(
