@@ -43,6 +43,8 @@ runtime:
   options:
     toolchain: pip
     virtualenv: {venv}
+options:
+  refresh: always
 """
 
 #: What a user would write without this project, resource by resource; `main` checks that it is the same.
