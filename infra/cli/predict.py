@@ -65,7 +65,7 @@ def predict(
         str | None,
         typer.Option(
             metavar="ID",
-            help="LoRA adapter: gs://bucket/path or a Hugging Face repository.",
+            help="LoRA adapter: its name in the stack file, gs://bucket/path or a Hugging Face repository.",
             rich_help_panel=_FIELDS,
         ),
     ] = None,
@@ -119,6 +119,7 @@ def predict(
     Examples:
       vertex-vllm predict --stack dev "A car is" --max-tokens 64 --raw-response
       echo "A car is" | vertex-vllm predict --stack dev --json
+      vertex-vllm predict --stack dev --lora-id sql "Rows of the table a"
       vertex-vllm predict --stack dev --instances prompts.jsonl --max-tokens 200 --concurrency 32
       vertex-vllm predict --endpoint 123 --project my-project --region us-central1 "Hello"
 
@@ -141,7 +142,7 @@ def predict(
         "top_p": top_p,
         "top_k": top_k,
         "raw_response": raw_response,
-        "lora_id": None if lora_id is None else given_text(lora_id, "--lora-id"),
+        "lora_id": None if lora_id is None else _adapter(given_text(lora_id, "--lora-id"), found),
         "multi_modal_data": _multi_modal_data(image, found),
     }
     fields = {name: value for name, value in fields.items() if value is not None}
@@ -162,6 +163,22 @@ def _text(prompt: str | None) -> str:
     if not text:
         fail("The prompt on stdin is empty.")
     return text.removesuffix("\n")
+
+
+def _adapter(given: str, endpoint: Endpoint) -> str:
+    """What the route takes for an adapter: a name of the stack file is looked up among the stack's outputs."""
+    if "/" in given:
+        return given
+    outputs = endpoint.outputs.get("lora")
+    adapters = outputs if isinstance(outputs, dict) else {}
+    if given not in adapters:
+        has = (
+            f"the stack has {', '.join(sorted(adapters))}"
+            if adapters
+            else "there is none in the stack's outputs"
+        )
+        fail(f"--lora-id {given}: no adapter of that name; {has}. Or give gs://bucket/path, or a repository.")
+    return str(adapters[given])
 
 
 def _multi_modal_data(image: str | None, endpoint: Endpoint) -> dict[str, str] | None:

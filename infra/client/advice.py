@@ -177,6 +177,14 @@ _WORDS: Final[tuple[tuple[str, str], ...]] = (
         "Send fewer images, or raise --limit-mm-per-prompt in vllm.extra_args of the stack file.",
     ),
     (
+        r"No adapter found",
+        "pulumi stack output lora has the stack's adapters; one whose files changed has another path since.",
+    ),
+    (
+        r"greater than max_lora_rank",
+        "Raise --max-lora-rank in vllm.extra_args of the stack file, or train the adapter with a lower rank.",
+    ),
+    (
         r"[Mm]odel `[^`]*` does not exist",
         "--model names a LoRA adapter that is loaded; without it the model itself answers.",
     ),

@@ -252,7 +252,7 @@ def loaded(card: ModelCard, options: Options, version: str, stage: int = 0) -> L
         extra = vocabulary(card, options, version) - -(-arch.vocab_size // 64) * 64
         parts.append(("LoRA vocabulary", extra / parallel * arch.hidden_size * size * 2))
         if _lora_in_weights(version):
-            parts.append(("LoRA slots", lora_bytes(card, options)))
+            parts.append(("LoRA slots", lora_bytes(card, options, version)))
     kept = tuple((name, value) for name, value in parts if value)
     return Loaded(sum(value for _, value in kept), kept, basis)
 
@@ -323,17 +323,28 @@ def rotary_bytes(card: ModelCard, options: Options) -> float:
     return float(rows * width * element_bytes(card, options))
 
 
-def lora_bytes(card: ModelCard, options: Options) -> float:
-    """Return the bytes of the LoRA slots: every supported module has buffers, whatever an adapter uses."""
+def lora_bytes(card: ModelCard, options: Options, version: str) -> float:
+    """Return the bytes of the LoRA slots: every supported module has buffers, whatever an adapter uses.
+
+    Experts have them from 0.11.1 on (vllm-project/vllm pull request 21229; read in ``lora/layers/fused_moe.py`` of
+    0.32.0): every expert of every layer, so a gigabyte and more a slot.
+    """
     arch = card.architecture
     parallel = options.tensor_parallel_size
     hidden, width = arch.hidden_size, arch.head_dim
     inner = arch.intermediate_size or 4 * hidden
     attention = 2 * arch.num_attention_heads * width + 2 * arch.num_key_value_heads * width
-    layer = 7 * hidden + (attention + 3 * inner) / parallel
+    layers, experts = arch.num_hidden_layers, arch.experts
+    dense = layers if experts is None else experts.num_dense_layers
+    widths = layers * (4 * hidden + attention / parallel) + dense * 3 * (hidden + inner / parallel)
+    if experts is not None and version_key(version) >= version_key("0.11.1"):
+        each = 3 * (hidden + experts.moe_intermediate_size / parallel)
+        widths += (layers - dense) * experts.num_experts * each
+    if experts is not None and experts.shared_intermediate_size:
+        widths += (layers - dense) * 3 * (hidden + experts.shared_intermediate_size / parallel)
     embeddings = 2 * (arch.vocab_size + hidden)
     slots = options.max_loras * options.max_lora_rank
-    return 2.0 * slots * (arch.num_hidden_layers * layer + embeddings)
+    return 2.0 * slots * (widths + embeddings)
 
 
 def _lora_in_weights(version: str) -> bool:

@@ -11,7 +11,8 @@ __all__ = ["Finding", "Status"]
 class Status(Enum):
     """How a check ended.
 
-    ``FAIL`` only on a conclusive no: the deployment cannot succeed. ``WARN`` is worth a look and stops nothing.
+    ``FAIL`` only on a conclusive no: the deployment, or something that the stack file names, cannot work. ``WARN`` is
+    worth a look and stops nothing.
     ``SKIP``: nothing could be said, for a reason that the evidence names; never a pass.
     """
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-from infra.preflight import google, huggingface, image, pure, weights
+from infra.preflight import adapters, google, huggingface, image, pure, weights
 from infra.preflight.finding import Finding, Status
 from infra.preflight.net import Net, Unread
 from infra.preflight.subject import Place
@@ -33,6 +33,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     *google.CHECKS,
     *huggingface.CHECKS,
     *weights.CHECKS,
+    *adapters.CHECKS,
     *image.CHECKS,
 )
 """Every check, in the order in which the findings are shown."""

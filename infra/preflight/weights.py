@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
 from infra import naming
 from infra.preflight import checkpoint
 from infra.preflight.finding import Finding, Status
-from infra.preflight.google.answers import disabled, opens
-from infra.preflight.net import Answer, Forbidden, Net, Unread
+from infra.preflight.google.answers import opens
+from infra.preflight.net import Net, Unread
+from infra.preflight.objects import Folder, Gone, base_of, list_folder, list_of, read_document, split
 from infra.preflight.subject import Subject
 from infra.recipes import catalog
 
@@ -27,9 +27,6 @@ _REGION: Final = "weights-region"
 _OBJECTS: Final = "weights-objects"
 _SIZE: Final = "weights-size"
 _ACCESS: Final = "weights-access"
-
-_PAGE: Final = 1000
-_PAGES: Final = 10
 
 _READ_ROLES: Final = frozenset(
     {
@@ -59,9 +56,8 @@ async def weights(subject: Subject, net: Net) -> Sequence[Finding]:
     uri = subject.plan.weights_uri
     if uri is None:
         return ()
-    bucket, _, prefix = uri.removeprefix("gs://").partition("/")
-    prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-    base = f"{subject.hosts.storage}/b/{quote(bucket, safe='')}"
+    bucket, prefix = split(uri)
+    base = base_of(subject, bucket)
     placed, held, readable = await asyncio.gather(
         _bucket(subject, net, bucket, base),
         _objects(subject, net, bucket, prefix, base),
@@ -86,8 +82,8 @@ async def _bucket(subject: Subject, net: Net, bucket: str, base: str) -> tuple[F
     by_hand = f"gcloud storage buckets describe gs://{bucket} --format='value(location)'"
     try:
         answer = await net.get(base)
-        found = _read(answer, "storage#bucket")
-    except _Gone:
+        found = read_document(answer, "storage#bucket")
+    except Gone:
         return (
             Finding(
                 check=_BUCKET,
@@ -148,22 +144,14 @@ def _regions(location: str, bucket: Mapping[str, Any]) -> tuple[frozenset[str], 
 # The objects
 
 
-@dataclass
-class _Folder:
-    """What is directly below a prefix: names without it, with their bytes, and folders."""
-
-    sizes: dict[str, int] = field(default_factory=dict)
-    folders: set[str] = field(default_factory=set)
-
-
 async def _objects(subject: Subject, net: Net, bucket: str, prefix: str, base: str) -> tuple[Finding, ...]:
     where = f"gs://{bucket}/{prefix}"
     by_hand = f"gcloud storage ls --long {where}"
     try:
-        folder = await _list(net, prefix, base)
+        folder = await list_folder(net, prefix, base)
         index_name = next((name for name in checkpoint.INDEXES if name in folder.sizes), None)
         named = await _index(net, f"{prefix}{index_name}", base) if index_name else frozenset()
-    except _Gone:
+    except Gone:
         return (
             _skip(
                 _OBJECTS,
@@ -204,7 +192,7 @@ async def _objects(subject: Subject, net: Net, bucket: str, prefix: str, base: s
 
 
 def _problems(
-    folder: _Folder, files: Mapping[str, int], named: frozenset[str], index_name: str | None
+    folder: Folder, files: Mapping[str, int], named: frozenset[str], index_name: str | None
 ) -> list[str]:
     found = []
     if not any(name in folder.sizes for name in checkpoint.CONFIGS):
@@ -221,42 +209,16 @@ def _problems(
     return found
 
 
-async def _list(net: Net, prefix: str, base: str) -> _Folder:
-    """What is directly below a prefix.
-
-    Raises:
-        Unread: Not readable, or not by the caller.
-        _Gone: No such bucket.
-    """
-    folder, token = _Folder(), ""
-    for _ in range(_PAGES):
-        params = {"prefix": prefix, "delimiter": "/", "maxResults": str(_PAGE)}
-        answer = await net.get(f"{base}/o", params={**params, **({"pageToken": token} if token else {})})
-        page = _read(answer, "storage#objects")
-        for item in _list_of(page, "items"):
-            name, size = (item.get("name"), item.get("size")) if isinstance(item, Mapping) else (None, None)
-            # Numbers of 64 bits are text in Google's JSON.
-            if not isinstance(name, str) or not isinstance(size, str) or not size.isdecimal():
-                raise Unread("the answer is of no objects")
-            if name != prefix:  # the folder itself, as the console makes it
-                folder.sizes[name.removeprefix(prefix)] = int(size)
-        folder.folders.update(str(name).removeprefix(prefix) for name in _list_of(page, "prefixes"))
-        token = str(page.get("nextPageToken") or "")
-        if not token:
-            return folder
-    raise Unread(f"there are more than {_PAGES * _PAGE} objects")
-
-
 async def _index(net: Net, name: str, base: str) -> frozenset[str]:
     """The files that an index in the bucket names.
 
     Raises:
         Unread: Not readable, or no index.
-        _Gone: No such object.
+        Gone: No such object.
     """
     answer = await net.get(f"{base}/o/{quote(name, safe='')}", params={"alt": "media"})
     if answer.status == 404:
-        raise _Gone
+        raise Gone
     if not answer.ok:
         raise Unread(f"{name} answers {answer.status} {answer.message}".rstrip())
     files = checkpoint.shards_of(answer.data)
@@ -276,8 +238,8 @@ async def _access(subject: Subject, net: Net, bucket: str, base: str) -> Finding
     who = f"{email} (made by this stack)" if made else email
     try:
         answer = await net.get(f"{base}/iam", params={"optionsRequestedPolicyVersion": "3"})
-        bindings = _list_of(_read(answer, "storage#policy"), "bindings")
-    except _Gone:
+        bindings = list_of(read_document(answer, "storage#policy"), "bindings")
+    except Gone:
         return _skip(_ACCESS, f"Who may read gs://{bucket} cannot be seen: it is not there", by_hand)
     except Unread as reason:
         return _skip(_ACCESS, f"Who may read gs://{bucket} cannot be seen: {reason}", by_hand)
@@ -313,42 +275,6 @@ def _email(subject: Subject) -> str:
     domain, _, project = subject.project.rpartition(":")
     host = f"{project}.{domain}" if domain else project
     return f"{naming.account_id(subject.pulumi_project, subject.stack)}@{host}.iam.gserviceaccount.com"
-
-
-# Answers of Cloud Storage
-
-
-class _Gone(Exception):
-    """Cloud Storage itself says that it is not there."""
-
-
-def _read(answer: Answer, kind: str) -> Mapping[str, Any]:
-    """The document of an answer.
-
-    Raises:
-        _Gone: Cloud Storage's own 404.
-        Unread: A refusal, or another document than the kind that was asked for.
-    """
-    if answer.ok and isinstance(answer.data, dict) and answer.data.get("kind") == kind:
-        return answer.data
-    if answer.ok:
-        raise Unread("the answer is not Cloud Storage's")
-    if answer.gone:
-        raise _Gone
-    refused = Forbidden if answer.status == 403 and answer.message and not disabled(answer) else Unread
-    raise refused(f"Cloud Storage answers {answer.status} {answer.message[:200]}".rstrip())
-
-
-def _list_of(document: Mapping[str, Any], key: str) -> list[Any]:
-    """A list of a document; absent is empty.
-
-    Raises:
-        Unread: Something else stands there.
-    """
-    found = document.get(key, [])
-    if not isinstance(found, list):
-        raise Unread("the answer is not Cloud Storage's")
-    return found
 
 
 def _count(number: int, noun: str) -> str:

@@ -73,6 +73,24 @@ def test_text(outputs: Path) -> None:
     assert shown.stdout == f"Prompt:\nA car is\nOutput:\n{done.stdout}"
 
 
+def test_an_adapter_by_its_name_in_the_stack_file(
+    served: Served, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = sent(served, monkeypatch)
+    adapters = {"sql": "gs://b/models/lora/sql/0123", "chat": "me/chat"}
+    shared.write_text(json.dumps({**json.loads(shared.read_text()), "lora": adapters}))
+    for given, reached in (("sql", adapters["sql"]), ("chat", "me/chat"), ("gs://c/d", "gs://c/d")):
+        run("--outputs", shared, "x", "--lora-id", given)
+        assert seen[-1]["lora_id"] == reached
+    unknown = run("--outputs", shared, "x", "--lora-id", "sq")
+    assert unknown.exit_code == 2
+    assert "--lora-id sq: no adapter of that name; the stack has chat, sql." in unknown.output
+    shared.write_text(json.dumps(served.outputs("shared")))
+    none = run("--outputs", shared, "x", "--lora-id", "sql")
+    assert none.exit_code == 2
+    assert "there is none in the stack's outputs" in none.output
+
+
 def test_every_field_arrives(served: Served, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = sent(served, monkeypatch)
     options = (

@@ -97,6 +97,8 @@ def test_a_time_out_of_a_dedicated_endpoint_names_its_own(limit: float | None, s
         (400, "Endpoint x doesn't have traffic_split.", "pulumi up"),
         (400, "This endpoint is a dedicated endpoint via CloudESF and cannot be accessed", "--endpoint ID"),
         (400, "The request size (2000000 bytes) exceeds 1.500MB limit.", "a smaller image"),
+        (400, "Loading lora gs://b/a failed: No adapter found for gs://b/a", "pulumi stack output lora"),
+        (400, "LoRA rank 64 is greater than max_lora_rank 16.", "--max-lora-rank in vllm.extra_args"),
         (400, "As of transformers v4.44, default chat template is no longer allowed", "vllm.chat_template"),
         (400, "This model's maximum context length is 4096 tokens. However, you requested", "--max-tokens"),
         (400, '"auto" tool choice requires --enable-auto-tool-choice', "vllm.tool_calling: true"),

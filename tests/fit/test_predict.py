@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from infra.fit import Fit, Gpu, Options, Outcome, gpu_of, predict
-from infra.fit.weights import weights_gib
+from infra.fit.weights import lora_bytes, weights_gib
 from infra.recipes.catalog import catalog
 
 H100 = Gpu("NVIDIA H100 80GB HBM3", 79.19, 9.0, 132)
@@ -147,6 +147,23 @@ def test_more_sequences_or_length_never_leave_more_cache(options: list[Options])
     card, gpu = catalog().model(LLAMA_8B), _gpu("NVIDIA_L4")
     caches = [predict(card, gpu, option, GUIDE).kv_cache for option in options]
     assert caches == sorted(caches, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "version", "mib"),
+    [
+        # By hand: 32 layers of 4 matrices 4096 wide and 3 of 14336, both tables, rank 16, 2 bytes.
+        (LLAMA_8B, "0.6.2", 88.1),
+        # 48 layers with 128 experts of 768: 16 x 2 x 48 x 128 x 3 x (2048 + 768) bytes more from 0.11.1 on.
+        ("Qwen/Qwen3-30B-A3B", "0.11.0", 34.9),
+        ("Qwen/Qwen3-30B-A3B", "0.14.0", 1618.9),
+    ],
+)
+def test_a_lora_slot_has_buffers_for_every_matrix(model: str, version: str, mib: float) -> None:
+    options = Options(enable_lora=True, max_loras=1, max_lora_rank=16)
+    assert lora_bytes(catalog().model(model), options, version) / 2**20 == pytest.approx(mib, abs=0.1)
+    wide = Options(enable_lora=True, max_loras=2, max_lora_rank=64)
+    assert lora_bytes(catalog().model(model), wide, version) / 2**20 == pytest.approx(8 * mib, abs=0.5)
 
 
 def test_lora_buffers_and_vocabulary_count_as_weights() -> None:

@@ -23,11 +23,12 @@ import pytest
 from huggingface_hub import constants
 
 from infra.local.cloud.testing import PROJECT, LocalCloud, cloud_in_thread
-from infra.preflight import google, huggingface, image, weights
+from infra.preflight import adapters, google, huggingface, image, weights
 from infra.preflight.finding import Finding, Status
 from infra.preflight.run import Check, run
 from infra.preflight.subject import Login, Subject
 from tests import hub, loopback
+from tests.adapters import config
 from tests.loopback import Answer, Request
 from tests.preflight import registry
 from tests.preflight.subjects import LLAMA, REGION, TOKEN, planned, subject
@@ -36,11 +37,13 @@ LIVE: Mapping[str, Sequence[Check]] = {
     "google": google.CHECKS,
     "huggingface": huggingface.CHECKS,
     "weights": weights.CHECKS,
+    "adapters": adapters.CHECKS,
     "image": image.CHECKS,
 }
 CHECKS = tuple(check for checks in LIVE.values() for check in checks)
 
 BUCKET = "weights-of-mine"
+ADAPTERS = {"sql": f"gs://{BUCKET}/sql", "hub": "me/adapter"}
 ACCOUNT = f"server@{PROJECT}.iam.gserviceaccount.com"
 IMAGE = planned().container.image_uri.partition("/")[2]
 PORTAL = b"<!DOCTYPE html><html><title>Sign in</title><form action='/login'>Please sign in</form></html>"
@@ -58,11 +61,12 @@ def straight(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def subjects(url: str, token: str = "local") -> tuple[Subject, Subject]:
     """What the checks tell apart: all made by the stack, weights of the hub; all existing, weights of a bucket."""
-    made = subject(local=url, hf_endpoint=url, hf_token=TOKEN, login=Login(token=token))
+    plan = planned(lora=ADAPTERS)
+    made = subject(plan, local=url, hf_endpoint=url, hf_token=TOKEN, login=Login(token=token))
     made = replace(made, hosts=replace(made.hosts, registry=url))
     existing = replace(
         made,
-        plan=planned(weights=f"gs://{BUCKET}/llama"),
+        plan=planned(weights=f"gs://{BUCKET}/llama", lora=ADAPTERS),
         bucket=BUCKET,
         service_account=ACCOUNT,
         grants="guide",
@@ -208,7 +212,7 @@ def own_error(given: Request, status: int) -> Answer:
     """The error with which the real service says no."""
     if given.path.startswith("/v2/"):
         return registry.error(status, "MANIFEST_UNKNOWN" if status == 404 else "DENIED")
-    if given.path.startswith(("/api/models/", f"/{LLAMA}/")):
+    if given.path.startswith(("/api/models/", f"/{LLAMA}/", "/me/adapter/")):
         code = "RepoNotFound" if status == 404 else "GatedRepo"
         return hub.refusal(
             status, code, "Repository not found" if status == 404 else "not in the authorized list"
@@ -237,10 +241,14 @@ def test_the_services_own_no_is_never_a_pass(status: int, caplog: pytest.LogCapt
 
 @dataclass
 class World:
-    """Google Cloud, hub and registry; ``token`` is the caller's, ``fault`` may answer something else instead."""
+    """Google Cloud, two repositories of the hub, and registry.
+
+    ``token`` is the caller's, ``fault`` may answer something else instead.
+    """
 
     cloud: LocalCloud
     hub: hub.Hub
+    adapter: hub.Hub
     registry: registry.Registry
     token: str = "local"
     fault: Callable[[Request, Answer], Answer] = lambda given, answer: answer
@@ -252,6 +260,8 @@ class World:
     def _good(self, given: Request) -> Answer:
         if given.path.startswith("/v2/"):
             return self.registry.answer(given)
+        if given.path.startswith(("/api/models/me/adapter", "/me/adapter/")):
+            return self.adapter.answer(given.path, given.query)
         if given.path.startswith(("/api/models/", f"/{LLAMA}/")):
             return self.hub.answer(given.path, given.query)
         kept = ("authorization", "content-type")
@@ -269,6 +279,7 @@ def furnished(cloud: LocalCloud, location: str = REGION, files: Sequence[str] = 
     repository = hub.Hub(
         LLAMA, {"config.json": b'{"model_type": "llama"}'}, sizes={"model.safetensors": size}
     )
+    saved = {"adapter_config.json": config(), "adapter_model.safetensors": b"x"}
     images = registry.Registry(IMAGE.partition(":")[0])
     images.push(IMAGE.partition(":")[2], "amd64")
     cloud.admin.enable("aiplatform.googleapis.com", "cloudquotas.googleapis.com", "monitoring.googleapis.com")
@@ -284,7 +295,10 @@ def furnished(cloud: LocalCloud, location: str = REGION, files: Sequence[str] = 
     for name in files or contents:
         path = f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={quote('llama/' + name, safe='')}"
         cloud.http.post(path, content=contents[name]).raise_for_status()
-    world = World(cloud, repository, images)
+    for name, content in saved.items():
+        path = f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={quote('sql/' + name, safe='')}"
+        cloud.http.post(path, content=content).raise_for_status()
+    world = World(cloud, repository, hub.Hub("me/adapter", saved), images)
     with world.client:
         yield world
 
@@ -380,6 +394,7 @@ def test_one_bad_answer_makes_no_no(name: str, good: World, caplog: pytest.LogCa
             failed = {check for check, finding in found.items() if finding.status is Status.FAIL}
             assert failed <= (NONE_HELD if name == "no fields" else frozenset()), bad
     assert {"quota-gpu", "permissions", "bucket", "huggingface-access", "weights-objects", "image"} <= seen
+    assert {"lora-sql", "lora-hub"} <= seen
 
 
 @pytest.mark.parametrize("name", SOME)

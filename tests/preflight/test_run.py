@@ -147,7 +147,7 @@ def test_a_network_that_cannot_be_opened_leaves_the_checks_that_need_none(
 
 def test_there_are_checks_of_every_kind() -> None:
     names = {check.__module__.removeprefix("infra.preflight.").partition(".")[0] for check in module.CHECKS}
-    assert names == {"pure", "google", "huggingface", "weights", "image"}
+    assert names == {"pure", "google", "huggingface", "weights", "adapters", "image"}
 
 
 def test_the_default_deadline_leaves_room_below_five_seconds() -> None:

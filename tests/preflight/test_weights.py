@@ -122,9 +122,9 @@ def test_mistrals_own_format(cloud: LocalCloud) -> None:
 
 
 def test_more_objects_than_a_page_holds(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("infra.preflight.weights._PAGE", 2)
+    monkeypatch.setattr("infra.preflight.objects._PAGE", 2)
     assert statuses(found(cloud)) == GOOD
-    monkeypatch.setattr("infra.preflight.weights._PAGES", 2)
+    monkeypatch.setattr("infra.preflight.objects._PAGES", 2)
     objects = found(cloud)["weights-objects"]
     assert objects.status is Status.SKIP
     assert "there are more than 4 objects" in objects.evidence

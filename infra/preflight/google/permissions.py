@@ -69,6 +69,7 @@ _IAM: Final = "roles/resourcemanager.projectIamAdmin"
 _ACCOUNTS: Final = "roles/iam.serviceAccountAdmin"
 _VERTEX: Final = "roles/aiplatform.user"
 _STORAGE: Final = "roles/storage.admin"
+_OBJECTS: Final = "roles/storage.objectUser"
 _MONITORING: Final = "roles/monitoring.editor"
 ACT_AS: Final = Permission(
     "iam.serviceAccounts.actAs", "deploy with the service account", "roles/iam.serviceAccountUser"
@@ -115,6 +116,13 @@ ON_BUCKET: Final = (
     ),
 )
 """What `pulumi up` does to a bucket that it has not made: the stack's own, and that of the weights."""
+
+ON_OBJECTS: Final = (
+    Permission("storage.objects.create", "upload the adapters", _OBJECTS),
+    Permission("storage.objects.get", "look up the adapters", _OBJECTS),
+    Permission("storage.objects.delete", "remove adapters that are no longer named", _OBJECTS),
+)
+"""What it does besides in the stack's own, where adapters beside the stack file are uploaded."""
 
 
 async def permissions(subject: Subject, net: Net) -> Sequence[Finding]:
@@ -178,7 +186,9 @@ def _buckets(subject: Subject) -> tuple[str, ...]:
 def needed_on_bucket(subject: Subject, name: str) -> tuple[Permission, ...]:
     """What the plan needs on a bucket that exists."""
     look = Permission("storage.buckets.get", "look up the bucket", _STORAGE)
-    return (look, *ON_BUCKET) if name == subject.bucket else ON_BUCKET
+    if name != subject.bucket:
+        return ON_BUCKET
+    return (look, *ON_BUCKET, *(ON_OBJECTS if subject.plan.adapters else ()))
 
 
 async def _bucket(subject: Subject, net: Net, name: str) -> Finding:
