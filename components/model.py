@@ -29,6 +29,7 @@ class UploadedModelArgs:
         container: How the container is started, without any token.
         hf_token: Hugging Face read token, secret; None when the weights need none.
         labels: Labels of the model.
+        keep_versions: Whether a change is another version of one model, and the earlier ones stay.
     """
 
     project: str
@@ -37,6 +38,7 @@ class UploadedModelArgs:
     container: ContainerSpec
     hf_token: pulumi.Input[str] | None = None
     labels: Mapping[str, str]
+    keep_versions: bool = False
 
 
 class UploadedModel(pulumi.ComponentResource):
@@ -63,6 +65,7 @@ class UploadedModel(pulumi.ComponentResource):
             container_spec=cast("ContainerSpecArgs", args.container.inputs()),
             hf_token=args.hf_token,
             labels=dict(args.labels),
+            keep_versions=args.keep_versions or None,
             opts=child,
         )
         self.model = model.name

@@ -154,6 +154,7 @@ class ServedModel(pulumi.ComponentResource):
                 container=plan.container,
                 hf_token=args.hf_token,
                 labels={**args.labels, **_traffic_label(plan)},
+                keep_versions=plan.stack.rollout.old_model == "keep",
             ),
             enabled,
         )

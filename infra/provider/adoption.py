@@ -61,5 +61,11 @@ def agree(vertex: Vertex, live: Json, inputs: Properties) -> Json:
         changed["labels"] = labels
     if not changed:
         return live
-    body = {"name": live["name"], "displayName": inputs["displayName"], "labels": labels}
-    return {**live, **vertex.update_model(body, list(changed))}
+    # Name and labels belong to the model, whichever version was looked at.
+    body = {
+        "name": str(live["name"]).partition("@")[0],
+        "displayName": inputs["displayName"],
+        "labels": labels,
+    }
+    updated = vertex.update_model(body, list(changed))
+    return {**live, **{key: updated[key] for key in ("displayName", "labels") if key in updated}}

@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Mapping
 from typing import Any
 
-from infra.ids import model_id
+from infra.ids import content_hash, model_id
 
 TOKEN_VARIABLE = "HF_TOKEN"
 SOURCE_VARIABLE = "DEPLOY_SOURCE"
@@ -92,6 +92,26 @@ def derived_model_id(project: str, stack: str, name: str, inputs: Mapping[str, A
     }
     served = str(spec.get("env", {}).get("MODEL_ID", "")).rstrip("/").rpartition("/")[2]
     return model_id(served or name, content)
+
+
+def stable_model_id(project: str, stack: str, name: str) -> str:
+    """The id of the one model whose versions a resource uploads: it does not change with the content."""
+    return model_id(f"{project}-{stack}", {"owner": f"{project}/{stack}", "name": name, "versions": True})
+
+
+def version_alias(owner: str, inputs: Mapping[str, Any]) -> str:
+    """The alias of the version with this content, by which a repeated upload finds its own earlier work.
+
+    Args:
+        owner: What the token's digest is made with, so that equal tokens of two stacks do not look equal.
+        inputs: The inputs, all known.
+    """
+    content = {
+        "containerSpec": container_of(inputs.get("containerSpec")),
+        "artifactUri": inputs.get("artifactUri") or None,
+        "token": digest(inputs.get("hfToken"), owner),
+    }
+    return f"content-{content_hash(content)[:12]}"
 
 
 def difference(wanted: Any, found: Any, path: str = "") -> str:

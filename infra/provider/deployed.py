@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from infra.ids import deployed_model_id
@@ -128,11 +128,29 @@ def to_api(plan: Plan) -> dict[str, Any]:
     return body
 
 
+def live_model(live: Mapping[str, Any]) -> str:
+    """The model of a DeployedModel of the API, with its version where that is not the first.
+
+    A model that is not kept in versions has the first one only, and is named without it.
+    """
+    name, _, version = str(live.get("model", "")).partition("@")
+    version = str(live.get("modelVersionId") or version or "1")
+    return name if version == "1" else f"{name}@{version}"
+
+
+def same_model(a: str, b: str) -> bool:
+    """Whether two names mean the same version of a model; none is the first one."""
+    one, other = model_name(a), model_name(b)
+    if one is None or other is None:
+        return False
+    return same(replace(one, version=one.version or "1"), replace(other, version=other.version or "1"))
+
+
 def from_api(live: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs that would make the given DeployedModel of the API, as far as it tells."""
     resources = live.get("dedicatedResources") or {}
     return {
-        "model": live.get("model", ""),
+        "model": live_model(live),
         "displayName": live.get("displayName", ""),
         "machineSpec": machine_of(resources.get("machineSpec")),
         "spot": bool(resources.get("spot")),
@@ -150,7 +168,7 @@ def disagreement(plan: Plan, live: Mapping[str, Any]) -> str:
     """Where a deployed model differs from the plan in what cannot be changed; empty if nowhere."""
     found = from_api(live)
     wanted = fixed_of(plan.inputs)
-    if not same(model_name(wanted["model"]), model_name(found["model"])):
+    if not same_model(wanted["model"], found["model"]):
         return difference(wanted["model"], found["model"], "model")
     keys = ("machineSpec", "spot", "serviceAccount")
     return difference({key: wanted[key] for key in keys}, {key: found[key] for key in keys})

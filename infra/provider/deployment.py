@@ -18,12 +18,12 @@ from infra.plugin import UNKNOWN, Check, Context, Diff, PartialFailure, Resource
 from infra.plugin.resource import Properties
 from infra.provider import projects, traffic
 from infra.provider.connect import Connector
-from infra.provider.deployed import SCALING, Plan, find, fixed_of, from_api, plan_of, scaling_of
+from infra.provider.deployed import SCALING, Plan, find, fixed_of, from_api, plan_of, same_model, scaling_of
 from infra.provider.failures import ApiError, Request, classify, redact, remedy
 from infra.provider.fields import Failures, known
 from infra.provider.inputs import DEFAULT_WAIT, DEPLOYMENT, LONGEST_START
 from infra.provider.living import Living
-from infra.provider.names import deployed_model_name, endpoint_name, model_name, same, still_in_project
+from infra.provider.names import deployed_model_name, endpoint_name, same, still_in_project
 from infra.provider.retry import Interrupted
 from infra.provider.schemas import resource_schema
 from infra.provider.traffic import NoShare
@@ -95,7 +95,7 @@ class Deployment(Resource):
             if key == "endpoint":
                 equal = same(_endpoint(news), _endpoint(olds))
             elif key == "model":
-                equal = same(_model(news), _model(olds))
+                equal = same_model(_text(news, key), _text(olds, key))
             else:
                 equal = value == found[key]
             if not equal:
@@ -117,7 +117,7 @@ class Deployment(Resource):
         if self._living.of_program(ctx.urn):  # a refresh replaces nothing
             from infra.provider.replacement import goes_first
 
-            first = goes_first(ctx, *_parts(id), olds, news)
+            first = goes_first(ctx, *(deployed_model_name(id) or ("", "")), olds, news)
         return Diff(True, tuple(replaces), tuple(changed), delete_before_replace=first)
 
     def create(self, ctx: Context, inputs: Properties) -> State:
@@ -170,7 +170,7 @@ class Deployment(Resource):
         read.setdefault("location", parts.location)
         read.setdefault("endpoint", f"projects/{project}/locations/{parts.location}/endpoints/{parts.id}")
         found = from_api(live)
-        if not same(_model(inputs), model_name(found["model"])):
+        if not same_model(_text(inputs, "model"), found["model"]):
             read["model"] = found["model"]
         here = {**fixed_of(inputs), **scaling_of(inputs)}
         for key, value in found.items():
@@ -358,9 +358,10 @@ def _endpoint(inputs: Properties) -> Any:
     )
 
 
-def _model(inputs: Properties) -> Any:
-    text = inputs.get("model")
-    return model_name(text) if isinstance(text, str) else None
+def _text(inputs: Properties, key: str) -> str:
+    """A property; empty where it is missing or not known yet."""
+    text = inputs.get(key)
+    return text if isinstance(text, str) else ""
 
 
 def _parts(id: str) -> tuple[str, str]:

@@ -87,6 +87,7 @@ MODEL = Record(
             pattern=r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](?:/.*)?",
         ),
         "labels": LABELS,
+        "keepVersions": Flag(),
     },
     required={
         "project": "give the Google Cloud project.",

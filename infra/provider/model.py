@@ -3,6 +3,9 @@
 Everything of a model but its display name and labels is fixed when it is uploaded, so any other change makes a new
 model beside the old one. Its id is derived from its content: an upload that is repeated after a crash finds its own
 earlier work, and a changed model never collides with the one it replaces.
+
+With `keepVersions` the id is the resource's own and stays: a change uploads another version, in place, and the earlier
+ones stay in the registry until the resource is destroyed. A version is found again by an alias made of its content.
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ _UPLOAD = "UploadModelOperationMetadata"
 _UNDEPLOY = "UndeployModelOperationMetadata"
 _NOT_YET = "Model {} is not there yet: its upload goes on at Google (operation {}). `pulumi up` waits for it."
 _MUTABLE = ("displayName", "labels")
-_FIXED = ("project", "location", "modelId", "artifactUri")
+_FIXED = ("project", "location", "modelId")
 
 
 class Model(Resource):
@@ -70,26 +73,33 @@ class Model(Resource):
         if "modelId" not in inputs and not contains_unknown(_content(inputs)):
             # Kept while the content stays: an imported model may have an id that is not ours. Its token is not read
             # back; whether that is another one is for the difference, which knows its digest.
-            kept = olds.get("modelId") if olds and _same_content(olds, inputs) else None
-            inputs["modelId"] = kept or content.derived_model_id(ctx.project, ctx.stack, ctx.name, inputs)
+            keeps = bool(inputs.get("keepVersions"))
+            kept = (
+                olds.get("modelId")
+                if olds and _keeps(olds) == keeps and (keeps or _same_content(olds, inputs))
+                else None
+            )
+            inputs["modelId"] = kept or (
+                content.stable_model_id(ctx.project, ctx.stack, ctx.name)
+                if keeps
+                else content.derived_model_id(ctx.project, ctx.stack, ctx.name, inputs)
+            )
         return Check(inputs)
 
     def diff(
         self, ctx: Context, id: str, state: Properties, old_inputs: Properties, news: Properties
     ) -> Diff:
-        """Display name and labels change in place, everything else replaces the model."""
+        """Display name and labels change in place, everything else replaces the model; with versions kept, adds one."""
         olds = old_inputs or state
         replaces = [key for key in _FIXED if key in news and news[key] != olds.get(key)]
         named = model_name(id)
         if named and still_in_project(news.get("project"), olds.get("project"), named.project):
             replaces = [key for key in replaces if key != "project"]
-        if "artifactUri" in olds and "artifactUri" not in news:
-            replaces.append("artifactUri")
-        if not _same_spec(news, olds):
-            replaces.append("containerSpec")
-        if _token_changed(state, olds, news):
-            replaces.append("hfToken")
         changed = [key for key in _MUTABLE if (news.get(key) or None) != (olds.get(key) or None)]
+        if news.get("keepVersions") and _keeps(olds):
+            changed += _changed_content(state, olds, news)
+        else:
+            replaces += _changed_content(state, olds, news)
         # With the id fixed by the program, old and new cannot exist side by side.
         collides = (
             bool(replaces) and "modelId" in news and not {"project", "location", "modelId"} & {*replaces}
@@ -113,8 +123,11 @@ class Model(Resource):
     def preview_update(
         self, ctx: Context, id: str, state: Properties, old_inputs: Properties, news: Properties
     ) -> Properties:
-        """The present outputs with the new display name and labels."""
-        return {**state, **_echo(news)}
+        """The present outputs with the new display name and labels; what names another version is not known yet."""
+        outputs = {**state, **_echo(news)}
+        if _changed_content(state, old_inputs or state, news):
+            outputs |= dict.fromkeys(("name", "versionId", "createTime"), UNKNOWN)
+        return outputs
 
     def create(self, ctx: Context, inputs: Properties) -> State:
         """Uploads the model, or adopts the one that an interrupted run uploaded."""
@@ -133,7 +146,7 @@ class Model(Resource):
         try:
             operation = state.get("operation")
             under_way = bool(operation) and _under_way(vertex, str(operation))
-            live = vertex.get_model(id)
+            live = vertex.get_model(str(state.get("name") or id)) or vertex.get_model(id)
             project = name.project
             if live is not None and "project" not in inputs:
                 project = projects.spelling(ctx, name, "models", vertex.get_model)
@@ -161,8 +174,8 @@ class Model(Resource):
         if token is None and "hfTokenDigest" in state:
             outputs["hfTokenDigest"] = state["hfTokenDigest"]
         else:
-            outputs["hfTokenDigest"] = content.digest(token, outputs["name"])
-        return State(outputs["name"], outputs, read)
+            outputs["hfTokenDigest"] = content.digest(token, outputs["name"].partition("@")[0])
+        return State(outputs["name"].partition("@")[0], outputs, read)
 
     def delete(self, ctx: Context, id: str, state: Properties, inputs: Properties) -> None:
         """Deletes the model with all its versions."""
@@ -223,6 +236,8 @@ class Model(Resource):
             if id is None:
                 adoption.must_be_ours(ctx, live, inputs)
             live = adoption.agree(vertex, live, inputs)
+            if _keeps(inputs) and "default" not in live.get("versionAliases", ()):
+                vertex.make_default(f"{full}@{live['versionId']}")
         except _Unfinished as e:
             self._living.add(e.id or full)
             raise PartialFailure(
@@ -234,13 +249,19 @@ class Model(Resource):
             doing = "upload" if id is None else "change"
             raise _error(doing, name, request, e, inputs.get("hfToken")) from None
         outputs = _outputs(inputs, live)
-        self._living.add(outputs["name"])
-        if id is None:
+        resource = outputs["name"].partition("@")[0]
+        self._living.add(resource)
+        if _keeps(inputs) and not adopted:
+            ctx.info(
+                f"model {name.id} has version {outputs['versionId']}, uploaded in {time.monotonic() - begun:.0f}s; "
+                "earlier versions stay"
+            )
+        elif id is None:
             what = (
                 "adopted, it was there already" if adopted else f"uploaded in {time.monotonic() - begun:.0f}s"
             )
             ctx.info(f"model {name.id} {what}")
-        return State(outputs["name"], outputs)
+        return State(resource, outputs)
 
     def _ensure(
         self, ctx: Context, vertex: Vertex, inputs: Properties, name: Name, full: str, operation: str | None
@@ -251,17 +272,24 @@ class Model(Resource):
         patience = Patience(ctx, CHANGE, vertex.pace.scale)
         limit = ctx.timeout or vertex.pace.upload
         uploaded = False
+        alias = content.version_alias(f"{ctx.project}/{ctx.stack}", inputs) if _keeps(inputs) else ""
+        wanted = f"{full}@{alias}" if alias else full
         while True:
             # Operations first: one that ends between the two looks has left what the second one sees.
             if operation and not _under_way(vertex, operation):
                 operation = None
             operation = operation or next(iter(running(vertex, full, _UPLOAD)), None)
-            live = vertex.get_model(full)
+            live = vertex.get_model(wanted)
             if live is not None:
                 return live, not uploaded
+            beside = vertex.get_model(full) if alias else None
+            if beside is not None:
+                adoption.must_be_ours(ctx, beside, inputs)
             try:
                 if operation is None:
-                    operation = vertex.upload_model(name.parent, name.id, _to_api(inputs))["name"]
+                    body = _to_api(inputs, alias, another=beside is not None)
+                    version_of = full if beside is not None else ""
+                    operation = vertex.upload_model(name.parent, name.id, body, version_of=version_of)["name"]
                     uploaded = True
                 error = wait(ctx, vertex, operation, "uploading", limit).error
             except StillRunning as e:
@@ -270,7 +298,7 @@ class Model(Resource):
                 error = e
             operation = None
             if error is None:
-                live = vertex.get_model(full)
+                live = vertex.get_model(wanted)
                 if live is not None:
                     return live, not uploaded
                 error = ApiError("ALREADY_EXISTS", "uploaded, but not to be seen yet")
@@ -322,6 +350,23 @@ def _spec(inputs: Mapping[str, Any]) -> Any:
     return UNKNOWN if spec is UNKNOWN else content.container_of(spec)
 
 
+def _keeps(inputs: Mapping[str, Any]) -> bool:
+    """Whether changes are versions of one model."""
+    return bool(inputs.get("keepVersions"))
+
+
+def _changed_content(state: Properties, olds: Properties, news: Properties) -> list[str]:
+    """What differs of that which is fixed in an uploaded model."""
+    found = []
+    if news.get("artifactUri") != olds.get("artifactUri"):
+        found.append("artifactUri")
+    if not _same_spec(news, olds):
+        found.append("containerSpec")
+    if _token_changed(state, olds, news):
+        found.append("hfToken")
+    return found
+
+
 def _content(inputs: Mapping[str, Any]) -> tuple[Any, ...]:
     return _spec(inputs), inputs.get("artifactUri"), inputs.get("hfToken")
 
@@ -341,7 +386,8 @@ def _token_changed(state: Properties, olds: Properties, news: Properties) -> boo
     if token is UNKNOWN:
         return True
     if "hfTokenDigest" in state and known(state.get("name")):
-        return bool(content.digest(token, state["name"]) != state["hfTokenDigest"])
+        key = str(state["name"]).partition("@")[0]
+        return bool(content.digest(token, key) != state["hfTokenDigest"])
     return bool(token != olds.get("hfToken"))
 
 
@@ -354,7 +400,7 @@ def _outputs(inputs: Properties, live: Json) -> Properties:
     outputs = {key: value for key, value in _echo(inputs).items() if value is not None}
     return {
         **outputs,
-        "name": name,
+        "name": f"{name}@{live.get('versionId', '1')}" if _keeps(inputs) else name,
         "modelId": name.rpartition("/")[2],
         "versionId": live.get("versionId", "1"),
         "createTime": live.get("createTime", ""),
@@ -363,12 +409,16 @@ def _outputs(inputs: Properties, live: Json) -> Properties:
     }
 
 
-def _to_api(inputs: Properties) -> Json:
+def _to_api(inputs: Properties, alias: str = "", *, another: bool = False) -> Json:
+    """The API's Model; with an alias one version of it, which becomes the default one where it is not the first."""
     model: Json = {
         "displayName": inputs["displayName"],
         "containerSpec": content.container_to_api(inputs["containerSpec"], inputs.get("hfToken")),
-        "labels": inputs.get("labels") or {},
     }
+    if alias:
+        model["versionAliases"] = [alias, "default"] if another else [alias]
+    if not another:  # labels belong to the model; a version's own would hide them
+        model["labels"] = inputs.get("labels") or {}
     if inputs.get("artifactUri"):
         model["artifactUri"] = inputs["artifactUri"]
     return model

@@ -96,7 +96,9 @@ def ask(vertex: Vertex, endpoint: dict[str, Any]) -> Answer:
         good = isinstance(content, Mapping) and isinstance(content.get("predictions"), list)
         wrong = "" if good else f"the answer has no predictions: {_short(response.text)}"
         return Answer(by, response.status_code, wrong)
-    message = from_response(response.status_code, content, response.text).message or response.text
+    # A container's own error comes as it is; one of Google's in its envelope.
+    envelope = isinstance(content, Mapping) and isinstance(content.get("error"), Mapping)
+    message = from_response(response.status_code, content).message if envelope else response.text
     named = _NAMED.search(message)
     return Answer(by or (named[1] if named else ""), response.status_code, _short(message))
 

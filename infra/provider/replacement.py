@@ -1,6 +1,6 @@
 """What a replacement of a deployment does: old and new side by side, or the old one first; and what that costs.
 
-Nothing here is imported before a replacement is due: an ordinary preview asks nothing and loads nothing.
+Nothing is asked, and no catalogue loaded, before a replacement is due: an ordinary preview does without.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-from infra.plugin import UNKNOWN, Context
+from infra.plugin import Context, contains_unknown
 from infra.provider.access import AccessError, access
 from infra.provider.names import endpoint_name, stack_labels
 
@@ -31,10 +31,10 @@ def goes_first(
         olds: The old inputs.
         news: The new inputs.
     """
-    rollout = news.get("rollout")
-    strategy = (rollout or {}).get("strategy", "auto") if rollout is not UNKNOWN else "auto"
+    rollout = _rollout(news)
+    strategy = rollout.get("strategy", "auto")
     why = f"rollout: {strategy}"
-    recreate = strategy == "recreate"
+    recreate = bool(strategy == "recreate")
     if strategy == "auto":
         both, numbers = _fits(ctx, endpoint, old_id, olds, news)
         why, recreate = f"{why}: {numbers}", not both
@@ -51,21 +51,33 @@ def goes_first(
     return recreate
 
 
+def _rollout(news: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = news.get("rollout")
+    return {} if found is None or contains_unknown(found) else found
+
+
+def _known(inputs: Mapping[str, Any]) -> bool:
+    """Whether it is known what it runs on."""
+    keys = ("project", "location", "machineSpec", "spot", "minReplicaCount")
+    machine = inputs.get("machineSpec")
+    return isinstance(machine, Mapping) and not contains_unknown({key: inputs.get(key) for key in keys})
+
+
 def _baked(news: Mapping[str, Any]) -> str:
-    rollout = news.get("rollout")
-    steps = (rollout or {}).get("steps") if rollout is not UNKNOWN else None
+    rollout = _rollout(news)
+    steps = rollout.get("steps")
     if not steps:
         return ""
-    seconds = len(steps) * int(rollout.get("bakeSeconds") or 0) if rollout else 0
+    seconds = len(steps) * int(rollout.get("bakeSeconds") or 0)
     return f", and {seconds / 60:g} min for {len(steps)} step{'' if len(steps) == 1 else 's'}"
 
 
 def _price(news: Mapping[str, Any]) -> str:
     from infra.recipes import catalog
 
-    machine = news.get("machineSpec")
-    if not isinstance(machine, Mapping) or UNKNOWN in (*machine.values(), news.get("minReplicaCount")):
+    if not _known(news):
         return "at a price that is not known"
+    machine = news["machineSpec"]
     price = catalog().price(
         machine["machineType"],
         str(news["location"]),
@@ -75,7 +87,7 @@ def _price(news: Mapping[str, Any]) -> str:
     )
     if price is None:
         return "at a price that is not known"
-    replicas = int(news["minReplicaCount"])
+    replicas = int(news.get("minReplicaCount") or 1)
     return f"{price.usd_per_hour * replicas:,.2f} USD an hour more for {replicas} replica{'' if replicas == 1 else 's'}"
 
 
@@ -86,11 +98,10 @@ def _fits(
     from infra.preflight.side_by_side import Machines, side_by_side
     from infra.preflight.subject import Login, Place, hosts
 
-    specs = [each.get("machineSpec") for each in (olds, news)]
-    if not all(isinstance(spec, Mapping) and UNKNOWN not in spec.values() for spec in specs):
+    if not _known(olds) or not _known(news):
         return True, "the machine is not known yet"
     name = endpoint_name(endpoint)
-    if name is None or news.get("location") != name.location or news.get("project") is UNKNOWN:
+    if name is None or news["location"] != name.location:
         return True, "it is made at another place"
     try:
         way = access(ctx.config)
@@ -98,14 +109,13 @@ def _fits(
         return True, str(e)
     old, new = (
         Machines(
-            machine_type=str(spec["machineType"]),
-            accelerator_type=spec.get("acceleratorType") or "",
-            accelerator_count=int(spec.get("acceleratorCount") or 0),
+            machine_type=str(each["machineSpec"]["machineType"]),
+            accelerator_type=each["machineSpec"].get("acceleratorType") or "",
+            accelerator_count=int(each["machineSpec"].get("acceleratorCount") or 0),
             spot=bool(each.get("spot")),
             replicas=int(each.get("minReplicaCount") or 1),
         )
-        for spec, each in zip(specs, (olds, news), strict=True)
-        if spec is not None
+        for each in (olds, news)
     )
     settings = {f"vertexserving:{key}": value for key, value in ctx.config.items()}
     place = Place(

@@ -77,11 +77,11 @@ class _Resource(pulumi.CustomResource):
 class Model(_Resource):
     """A model in Vertex AI's registry: a container with its arguments.
 
-    Display name and labels change in place; any other change uploads a new model beside the old one. Import with
-    `projects/PROJECT/locations/LOCATION/models/MODEL`.
+    Display name and labels change in place; any other change uploads a new model beside the old one, or another version
+    of it (`keep_versions`). Import with `projects/PROJECT/locations/LOCATION/models/MODEL`.
 
     Attributes:
-        name: Full resource name, with the project's number.
+        name: Full resource name, with the project's number; with versions kept, `@VERSION` too.
         model_id: The last part of the name.
         version_id: The version, a decimal number as text.
         create_time: When it was uploaded, RFC 3339.
@@ -101,6 +101,7 @@ class Model(_Resource):
     version_id: Output[str]
     create_time: Output[str]
     hf_token_digest: Output[str | None]
+    keep_versions: Output[bool | None]
     operation: Output[str | None]
 
     def __init__(
@@ -115,6 +116,7 @@ class Model(_Resource):
         hf_token: Input[str] | None = None,
         artifact_uri: Input[str] | None = None,
         labels: Input[Mapping[str, Input[str]]] | None = None,
+        keep_versions: Input[bool] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Registers a model.
@@ -130,6 +132,7 @@ class Model(_Resource):
             hf_token: Hugging Face token. Becomes the container's HF_TOKEN at upload; no output repeats it.
             artifact_uri: `gs://` prefix that Vertex AI copies for the container (AIP_STORAGE_URI).
             labels: Labels.
+            keep_versions: A change uploads another version of one model, in place; the earlier ones stay.
             opts: Pulumi's options.
         """
         properties = {
@@ -141,6 +144,7 @@ class Model(_Resource):
             "hfToken": None if hf_token is None else Output.secret(hf_token),
             "artifactUri": artifact_uri,
             "labels": labels,
+            "keepVersions": keep_versions,
             "name": _FROM_PROVIDER,
             "versionId": _FROM_PROVIDER,
             "createTime": _FROM_PROVIDER,

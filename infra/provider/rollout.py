@@ -19,7 +19,7 @@ from infra.provider.failures import ApiError, Kind
 from infra.provider.logs import cause
 from infra.provider.operations import Ended, running, wait
 from infra.provider.rest import Json
-from infra.provider.retry import CHANGE, Patience
+from infra.provider.retry import CHANGE, Patience, sleep
 from infra.provider.tenants import move, tenancy
 from infra.provider.vertex import Vertex
 
@@ -231,6 +231,7 @@ def undeploy(
         except ApiError as e:
             error = e
         if error is None:
+            _unlisted(ctx, vertex, endpoint_name, id)
             return
         if not patience.again(error):
             raise error
@@ -241,3 +242,13 @@ def _leave(ctx: Context, vertex: Vertex, endpoint: Json, name: str, id: str) -> 
     if traffic.share(endpoint, id) and traffic.others(endpoint, id):
         who = tenancy(ctx, vertex, endpoint, id, None)
         move(ctx, vertex, name, lambda seen: traffic.without(seen, id, who.mine.ids, who.rest))
+
+
+def _unlisted(ctx: Context, vertex: Vertex, name: str, id: str) -> None:
+    """Waits until Google does not list what it has undeployed: endpoint and model are deleted next, by others too."""
+    end = time.monotonic() + vertex.pace.in_use * vertex.pace.scale
+    while time.monotonic() < end:
+        endpoint = vertex.get_endpoint(name)
+        if endpoint is None or find(endpoint, id) is None:
+            return
+        sleep(ctx, vertex.pace.poll_first)

@@ -79,10 +79,15 @@ class Vertex(Rest):
         """The model, or None if there is none of that name."""
         return self.or_none(lambda: self.request("GET", f"{self._url}/v1/{name}"))
 
-    def upload_model(self, parent: str, model_id: str, model: Json) -> Json:
-        """Starts the upload of a model under a chosen id; answers the operation."""
+    def upload_model(self, parent: str, model_id: str, model: Json, *, version_of: str = "") -> Json:
+        """Starts the upload of a model under a chosen id, or of another version of one; answers the operation."""
         v1 = self._library()
-        request = v1.UploadModelRequest(parent=parent, model_id=model_id, model=_message(v1.Model, model))
+        request = v1.UploadModelRequest(
+            parent=parent,
+            model_id="" if version_of else model_id,
+            parent_model=version_of,
+            model=_message(v1.Model, model),
+        )
         return self._send(lambda: self._clients.models.upload_model(request=request, timeout=self.pace.call))
 
     def update_model(self, model: Json, mask: Sequence[str]) -> Json:
@@ -95,6 +100,15 @@ class Vertex(Rest):
                     update_mask=_mask(mask),
                     timeout=self.pace.call,
                 )
+            )
+        )
+
+    def make_default(self, version: str) -> None:
+        """Makes a version (`models/ID@VERSION`) the one that the model's plain name means."""
+        self._library()
+        translate(
+            lambda: self._clients.models.merge_version_aliases(
+                name=version, version_aliases=["default"], timeout=self.pace.call
             )
         )
 

@@ -201,3 +201,22 @@ def test_a_quota_for_one_takes_the_old_one_away_first(stack: EngineStack) -> Non
     assert stack.preview().has(
         "surge (rollout: auto: 1 more NVIDIA_L4 needed, 1 of 2 left", "USD an hour more"
     )
+
+
+def test_old_models_are_kept_as_versions(stack: EngineStack) -> None:
+    stack.change_stack_file({"rollout": {"old_model": "keep"}})
+    stack.up()
+    first = stack.outputs()
+    assert first["model"].endswith("@1")
+    stack.change_stack_file({"vllm": {"max_num_seqs": 8}})
+    assert stack.preview().has("1 to update", "1 to replace")
+    stack.up()
+    second = stack.outputs()
+    assert second["model"] == first["model"].replace("@1", "@2")
+    assert second["deployed_model_id"] != first["deployed_model_id"]
+    kept = stack.cloud.http.get(f"/v1/{first['model']}").raise_for_status().json()
+    assert kept["versionId"] == "1"
+    stack.preview("--expect-no-changes")
+    stack.refresh("--expect-no-changes")
+    stack.destroy()
+    assert billable(stack.cloud.admin.state()) == {}

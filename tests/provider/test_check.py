@@ -72,7 +72,7 @@ BAD_MODELS = [
         "x",
         "displayname",
         "is not a property here; did you mean displayName? Valid: displayName, project, location, modelId, "
-        "containerSpec, hfToken, artifactUri, labels.",
+        "containerSpec, hfToken, artifactUri, labels, keepVersions.",
     ),
     (
         "hfToken",
@@ -434,7 +434,7 @@ def test_accelerators_are_those_of_the_client_library() -> None:
 
 
 def test_check_diff_and_preview_import_nothing_of_google() -> None:
-    """In a process of its own, because this one has them all."""
+    """In a process of its own, because this one has them all. A replacement of a deployment loads more: it looks."""
     program = """
 import sys
 from infra.plugin.server import serve
@@ -450,7 +450,8 @@ for kind, inputs in ((Model, MODEL), (Deployment, deployment(model)), (BucketDis
     resource = kind(Connector())
     checked = resource.check(Quiet(), {}, inputs)
     assert not checked.failures, checked.failures
-    resource.diff(Quiet(), "id", {}, checked.inputs, {**checked.inputs, "project": "other-project"})
+    changes = {"labels": {"a": "b"}} if kind is Model else {"maxReplicaCount": 9} if kind is Deployment else {}
+    resource.diff(Quiet(), "id", {}, checked.inputs, {**checked.inputs, **changes})
     resource.preview(Quiet(), checked.inputs)
     resource.preview_update(Quiet(), "id", {}, checked.inputs, checked.inputs)
     resource.schema()

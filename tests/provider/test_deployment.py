@@ -50,7 +50,7 @@ def test_stages_are_shown_live_and_summed_up(manual: LocalCloud, provider: Harne
     stages = [stage for stage in dict.fromkeys(text.split()[0] for text in shown) if stage.isupper()]
     assert stages[:2] == ["STARTING_DEPLOYMENT", "PREPARING_MODEL"]
     assert "STARTING_MODEL_SERVER" in stages
-    summary = provider.texts("INFO")[-1]
+    summary = next(text for text in provider.texts("INFO") if "STARTING_MODEL_SERVER" in text)
     assert summary.startswith("deployed as ")
     assert "STARTING_MODEL_SERVER" in summary
 

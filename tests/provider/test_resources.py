@@ -59,6 +59,7 @@ def register() -> Recording:
             hf_token="hf_x",
             artifact_uri="gs://bucket/x",
             labels={"a": "b"},
+            keep_versions=True,
         )
         deployment = resources.Deployment(
             "d",

@@ -448,6 +448,31 @@ def test_one_that_is_destroyed_leaves_its_share_to_the_rest(
         destroying.delete("Deployment", leaves)
         assert destroying.endpoint()["trafficSplit"] == {ids(stays)[0]: 100}
         assert destroying.deployed() == ids(stays)
+        # The traffic first, then the undeployment, then a look whether it is gone.
+        changing = [each for each in destroying.admin.requests() if each["method"] in ("PATCH", "POST")]
+        (moved, undeployed) = changing[-2:]
+        assert (moved["method"], undeployed["path"].rpartition(":")[2]) == ("PATCH", "undeployModel")
+
+
+def test_what_google_still_lists_is_waited_for(
+    cloud: LocalCloud, served: Existing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The endpoint is deleted next: it must not be refused for a model that is undeployed already."""
+    (id,) = ids(served)
+    get_endpoint, looks = Vertex.get_endpoint, []
+
+    def late(self: Vertex, name: str) -> Any:
+        seen = get_endpoint(self, name)
+        looks.append(bool(seen and seen.get("deployedModels")))
+        if seen is not None and not looks[-1] and len(looks) < 4:
+            return {**seen, "deployedModels": [{"id": id}]}
+        return seen
+
+    monkeypatch.setattr(Vertex, "get_endpoint", late)
+    with provider_on(cloud) as destroying:
+        destroying.delete("Deployment", served)
+        assert len(destroying.sent("POST", ":undeployModel")) == 1
+    assert looks == [True, False, False, False]
 
 
 def test_a_failed_canary_gives_back_what_it_took(
