@@ -28,7 +28,7 @@ class FakeCloud:
 
     def vertex(self, location: str, path: str, **query: str) -> Json | None:
         if query.get("allDeploymentStates"):
-            return self.have.get("all_states")  # type: ignore[no-any-return]
+            return self.have.get("all_states")
         return self.have.get("vertex", {}).get(path)  # type: ignore[no-any-return]
 
     def operations(self, location: str, parent: str, kind: str) -> list[str]:

@@ -121,11 +121,12 @@ def dead_process() -> int:
 def recovered(
     engine: FakeEngine, tmp_path: Path, said: list[str] | None = None, *, may: bool = False, cloud: Any = None
 ) -> Recovered:
+    google: Any = cloud or FakeCloud()
     return recover(
         engine,
         project="vertex-vllm",
         config={},  # names no project: no strays are looked for
-        cloud=lambda: cloud or FakeCloud(),
+        cloud=lambda: google,
         backups=tmp_path / "backups",
         say=(said if said is not None else []).append,
         may=lambda _: may,
