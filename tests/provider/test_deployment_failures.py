@@ -81,7 +81,7 @@ def test_the_last_stage_of_a_failure_is_told(manual: LocalCloud, provider: Harne
     error = {
         "code": "FAILED_PRECONDITION",
         "message": "Model server exited unexpectedly.",
-        "stage": "STARTING_MODEL_SERVER",
+        "stage": "GETTING_CONTAINER_IMAGE",
     }
     manual.admin.fault(DEPLOY, operationError=error)
     call = provider.meanwhile(lambda: provider.create("Deployment", deployment(model.id)))
