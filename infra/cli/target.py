@@ -79,12 +79,16 @@ def target(
     Raises:
         typer.Exit: BAD_INPUT where there is none such, NO_ANSWER where it cannot be looked up.
     """
-    from infra.client import ClientError, find
+    from infra.client import BadTarget, ClientError, find
 
+    if endpoint is None and (project or region):
+        given = "--project" if project else "--region"
+        give_up(BadTarget(f"{given} is for --endpoint ID; a stack and its outputs have their own."))
     try:
         return find(stack=stack, outputs=outputs, endpoint=endpoint, project=project, region=region)
     except ClientError as error:
-        found = _by_settings(stack) if unfinished and stack is not None else None
+        alone = outputs is None and endpoint is None
+        found = _by_settings(stack) if unfinished and stack and alone else None
         if found is None:
             give_up(error)
         why = str(error).partition("\n")[0]

@@ -345,6 +345,22 @@ def test_a_stack_without_outputs_is_looked_up_by_its_settings(
     assert (document["name"], document["ready"], document["deployments"]) == ("not yet", False, [])
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--stack", "dev", "--outputs", "FILE"), "--endpoint ID, not --stack and --outputs."),
+        (("--outputs", "FILE", "--project", "p"), "--project is for --endpoint ID"),
+        (("--stack", "dev", "--region", "r"), "--region is for --endpoint ID"),
+        (("--stack", ""), "--stack is empty"),
+    ],
+)
+def test_options_that_contradict_each_other(outputs: str, options: tuple[str, ...], said: str) -> None:
+    result = run(*(outputs if each == "FILE" else each for each in options))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert "By its settings" not in result.stderr
+
+
 def test_watch_looks_again_until_it_is_interrupted(
     outputs: str, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
