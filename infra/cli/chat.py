@@ -215,7 +215,9 @@ def _show(out: Console, pieces: Pieces) -> Reply:
     before = ""
     try:
         for kind, piece, reply in pieces:  # noqa: B007  (the last one is the whole answer)
-            if kind == "reasoning" and out.is_terminal:
+            if kind == "reasoning" and not out.is_terminal:
+                continue
+            if kind == "reasoning":
                 out.print(Text(_plain(piece), style="dim"), end="", soft_wrap=True)
             elif kind == "text":
                 if before == "reasoning":
@@ -347,8 +349,14 @@ def _command(out: Console, errors: Console, talk: Talk, images: list[dict[str, A
         out.print(f"[dim]{len(images)} image{'s' * (len(images) > 1)} for the next question[/dim]")
     elif name == "/system":
         talk.system = rest
+        out.print(
+            f"[dim]{'another system prompt from now on' if rest else 'no system prompt any more'}[/dim]"
+        )
     elif name == "/new":
         talk.new()
         images.clear()
+        out.print("[dim]what was said is forgotten[/dim]")
     else:
+        if name not in ("/help", "/image"):
+            errors.print(f"There is no {_plain(name)}.", style="red", markup=False, soft_wrap=True)
         out.print(_COMMANDS, style="dim", markup=False, soft_wrap=True)

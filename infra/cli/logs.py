@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -27,6 +27,7 @@ _LEVELS: Final = ("DEFAULT", "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRI
 _STYLES: Final = {"WARNING": "yellow", "DEBUG": "dim", "DEFAULT": "dim"} | dict.fromkeys(
     ("ERROR", "CRITICAL", "ALERT", "EMERGENCY"), "bold red"
 )
+_WEEK: Final = timedelta(days=7)
 _PATIENCE: Final = 10
 """Questions without an answer, one after the other, after which following ends."""
 
@@ -77,6 +78,9 @@ def logs(
 
     The entries go to standard output, a line of text is never wrapped, so that grep and less work. The filter and the
     link that shows the same in the console go to standard error. Times are UTC.
+
+    A line's level is what vLLM or uvicorn writes in front of it, else Cloud Logging's, which calls everything on the
+    containers' stderr ERROR.
 
     With --endpoint the logs of every deployment of that endpoint are shown; with --stack those of its deployment.
     A deployment that failed is no output of its stack: --all shows it.
@@ -136,7 +140,8 @@ def logs(
         out = console()
         write = _write_json if as_json else _writer(out, several=not chosen)
         _all(entries, write)
-        _tell(entries, limit=limit, since=since, selected=selected, link=link, follow=follow)
+        _tell(entries, limit=limit, since=since, more=begin > now - _WEEK, follow=follow)
+        typer.echo(f"filter: {selected}\nconsole: {link}", err=True)
         if follow:
             _follow(google, found.project, filter_from, entries, begin, write)
 
@@ -209,11 +214,10 @@ def line(entry: Entry, *, several: bool = False) -> object:
     return text.append(entry.text.replace("\n", indent), "red" if style == "bold red" else "")
 
 
-def _tell(entries: list[Entry], *, limit: int, since: str, selected: str, link: str, follow: bool) -> None:
-    """On stderr: how much it is, what was asked, and where the console shows it."""
+def _tell(entries: list[Entry], *, limit: int, since: str, more: bool, follow: bool) -> None:
+    """On stderr: how much it is, and what would show more."""
     if not entries:
-        wait = " Waiting for some." if follow else " --since 7d looks further back."
-        typer.echo(f"No entries since {since}.{wait}", err=True)
+        back = " --since 7d looks further back." if more else ""
+        typer.echo(f"No such entries since {since}.{' Waiting for some.' if follow else back}", err=True)
     elif len(entries) == limit:
-        typer.echo(f"The newest {limit} entries; --limit N shows more.", err=True)
-    typer.echo(f"filter: {selected}\nconsole: {link}", err=True)
+        typer.echo(f"Only the newest{'' if limit == 1 else f' {limit}'}; --limit N shows more.", err=True)

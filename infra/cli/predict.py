@@ -230,7 +230,8 @@ def _say(text: str) -> None:
         from infra.client.logs import printable
 
         text = printable(text)
-    typer.echo(text.encode("utf-8", "replace").decode())
+    # Not by typer.echo, which takes escape sequences away in a pipe.
+    console().file.write(text.encode("utf-8", "replace").decode() + "\n")
 
 
 def _no_answer(endpoint: Endpoint, answer: Answer, fields: Mapping[str, Any]) -> NoReturn:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from infra.cli.common import console, one_gpu, print_json
+from infra.cli.common import one_gpu, print_json, table_console
 from infra.cli.target import EndpointId, OutputsFile, Project, StackName, TargetRegion, give_up, target
 
 if TYPE_CHECKING:
-    from rich.console import Group, RenderableType
+    from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+    from rich.table import Table
 
     from infra.client import Endpoint
     from infra.client.google import Google
@@ -25,6 +26,7 @@ __all__ = ["status"]
 _ERRORS: Final = 5
 """Lines of the last errors."""
 _ERRORS_HOURS: Final = 24
+_SHORTEST_NAME: Final = 12
 
 
 def status(
@@ -77,7 +79,7 @@ def status(
     if as_json:
         print_json(now.as_dict())
     else:
-        console().print(_page(now))
+        table_console().print(_page(now))
 
 
 def _watch(google: Google, found: Endpoint, every: float, *, as_json: bool) -> None:
@@ -96,7 +98,7 @@ def _watch(google: Google, found: Endpoint, every: float, *, as_json: bool) -> N
             except NoAnswer as error:
                 typer.echo(f"{error} It is asked again.", err=True)
     shown = _page(_read(google, found))
-    out = console()
+    out = table_console()
     if not out.is_terminal:  # one page below the other: nothing can be overwritten
         out.print(shown)
         while True:
@@ -197,9 +199,11 @@ def _parts(now: Status) -> Iterator[RenderableType]:
     yield facts
     yield Text()
     if now.deployments:
-        yield _deployments(now.deployments)
+        yield _Deployments(now.deployments)
     elif now.stopped:
         yield Text(f"{now.stopped} No replica is billed.", "yellow")
+    elif any(not each.done for each in now.operations):
+        yield Text("No deployment yet: it serves nothing.", "yellow")
     else:
         yield Text("No deployment: it serves nothing, and no replica is billed.", "yellow")
     for each in now.deployments:
@@ -210,8 +214,10 @@ def _parts(now: Status) -> Iterator[RenderableType]:
     yield Text()
     if now.errors:
         yield Text(f"Last errors ({_ERRORS_HOURS} hours; vertex-vllm logs --all shows more)", "bold")
+        # Those of a deployment that failed are among them, whatever serves now.
+        several = {entry.deployed_model_id for entry in now.errors} != {each.id for each in now.deployments}
         for entry in now.errors:
-            shown = line(entry, several=len(now.deployments) != 1)
+            shown = line(entry, several=several or len(now.deployments) > 1)
             assert isinstance(shown, Text)
             yield shown
     elif now.errors is not None:
@@ -220,43 +226,72 @@ def _parts(now: Status) -> Iterator[RenderableType]:
         yield Text(f"not read: {note}", "dim")
 
 
-def _deployments(found: tuple[Deployment, ...]) -> RenderableType:
-    from rich.table import Table
+class _Deployments:
+    """A row for each deployment; where the terminal is too narrow for that, a line for each fact."""
+
+    def __init__(self, found: tuple[Deployment, ...]) -> None:
+        self.found = found
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.table import Table
+
+        if self._table(narrow=True).__rich_measure__(console, options).minimum <= options.max_width:
+            yield self._table()
+            return
+        for each in self.found:
+            facts = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+            facts.add_column(style="dim", no_wrap=True)
+            facts.add_column(overflow="fold")
+            for heading, cell in zip(_HEADINGS, _cells(each), strict=True):
+                facts.add_row(heading, cell)
+            yield facts
+
+    def _table(self, *, narrow: bool = False) -> Table:
+        """The rows; narrow with as little of the model's name in a line as can be read."""
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        for heading in _HEADINGS:
+            if heading == "model":
+                table.add_column(heading, overflow="fold", width=_SHORTEST_NAME if narrow else None)
+            else:
+                table.add_column(heading, no_wrap=True, justify="right" if "USD" in heading else "left")
+        for each in self.found:
+            table.add_row(*_cells(each))
+        return table
+
+
+_HEADINGS: Final = ("deployment", "model", "hardware", "replicas", "traffic", "since", "USD so far")
+
+
+def _cells(each: Deployment) -> tuple[RenderableType, ...]:
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("deployment", "model", "hardware"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("replicas", "traffic", "since"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("USD so far", justify="right", no_wrap=True)
-    for each in found:
-        hardware = each.machine_type
-        if each.accelerator_type:
-            hardware += f"\n{each.accelerator_count} x {one_gpu(each.accelerator_type)}"
-        low, high = each.min_replicas, each.max_replicas
-        wanted = str(low) if low == high else f"{low} to {high}"
-        few = each.available is not None and each.available < low
-        table.add_row(
-            each.id,
-            each.name or each.model.rpartition("/")[2],
-            f"{hardware}, spot" if each.spot else hardware,
-            Text(f"{'?' if each.available is None else each.available} of {wanted}", "red" if few else ""),
-            f"{each.traffic} %",
-            _ago(each.hours),
-            _dollars(each.usd_so_far),
-        )
-    return table
+    hardware = each.machine_type
+    if each.accelerator_type:
+        hardware += f"\n{each.accelerator_count} x {one_gpu(each.accelerator_type)}"
+    low, high = each.min_replicas, each.max_replicas
+    wanted = str(low) if low == high else f"{low} to {high}"
+    few = each.available is not None and each.available < low
+    return (
+        each.id,
+        each.name or each.model.rpartition("/")[2],
+        f"{hardware}, spot" if each.spot else hardware,
+        Text(f"{'?' if each.available is None else each.available} of {wanted}", "red" if few else ""),
+        f"{each.traffic} %",
+        _ago(each.hours),
+        _dollars(each.usd_so_far),
+    )
 
 
 def _operation(found: Operation, now: Status) -> RenderableType:
     from rich.text import Text
 
-    since = "" if found.began is None else f" since {found.began:%Y-%m-%d %H:%M:%S}"
+    began = "" if found.began is None else f"{found.began:%Y-%m-%d %H:%M:%S}"
     stage = f", {found.stage}" if found.stage else ""
     if not found.done:
-        return Text(f"{found.kind} runs{since}{stage}", "yellow")
-    text = Text.assemble((f"{found.kind} failed{since.replace('since', 'of')}{stage}: ", "bold red"))
+        return Text(f"{found.kind} runs{began and f' since {began}'}{stage}", "yellow")
+    text = Text.assemble((f"{found.kind}{began and f' of {began}'} failed{stage}: ", "bold red"))
     text.append(found.error, "red")
     if found.kind == "DeployModel":
         text.append(f"\n  why: vertex-vllm diagnose --endpoint {now.endpoint}", "dim")

@@ -81,15 +81,19 @@ def target(
     Raises:
         typer.Exit: BAD_INPUT where there is none such, NO_ANSWER where it cannot be looked up, or is stopped.
     """
-    from infra.client import ClientError, NoAnswer, find
+    from infra.client import BadTarget, ClientError, NoAnswer, find
 
+    if endpoint is None and (project or region):
+        given = "--project" if project else "--region"
+        give_up(BadTarget(f"{given} is for --endpoint ID; a stack and its outputs have their own."))
     try:
         known = find(stack=stack, outputs=outputs, endpoint=endpoint, project=project, region=region)
         if asked and known.stopped:
             raise NoAnswer(known.stopped)
         return known
     except ClientError as error:
-        found = _by_settings(stack) if unfinished and stack is not None else None
+        alone = outputs is None and endpoint is None
+        found = _by_settings(stack) if unfinished and stack and alone else None
         if found is None:
             give_up(error)
         why = str(error).partition("\n")[0]

@@ -174,7 +174,8 @@ _WORDS: Final[tuple[tuple[str, str], ...]] = (
     ),
     (
         r"At most \d+ image",
-        "Send fewer images, or raise --limit-mm-per-prompt in vllm.extra_args of the stack file.",
+        "Send fewer images (those of earlier turns count; /new begins anew), or raise --limit-mm-per-prompt in "
+        "vllm.extra_args of the stack file.",
     ),
     (
         r"No adapter found",

@@ -158,8 +158,15 @@ def find(
         NoAnswer: Pulumi or Vertex AI cannot be asked.
     """
     environ = os.environ if environ is None else environ
-    if sum(given is not None for given in (stack, outputs, endpoint)) != 1:
-        raise BadTarget("Say which endpoint: one of --stack NAME, --outputs FILE and --endpoint ID.")
+    options = {"--stack": stack, "--outputs": outputs, "--endpoint": endpoint}
+    named = [option for option, value in options.items() if value is not None]
+    if len(named) != 1:
+        two = f", not {' and '.join(named)}" if named else ""
+        raise BadTarget(f"Say which endpoint: one of --stack NAME, --outputs FILE and --endpoint ID{two}.")
+    if not str(options[named[0]]).strip():
+        raise BadTarget(
+            f"{named[0]} is empty: a variable that is not set?"
+        )  # pulumi would take the selected stack
     if stack is not None:
         return _of_outputs(
             stack_outputs(stack, environ=environ, root=root), f"the stack {stack}", stack=stack

@@ -36,7 +36,7 @@ def image_part(image: str, *, dedicated: bool) -> dict[str, Any]:
     Raises:
         BadTarget: It cannot be read, is no image, or is too large for one request.
     """
-    if image.startswith(("http://", "https://", "gs://", "data:")):
+    if image.lower().startswith(("http://", "https://", "gs://", "data:")):
         return {"type": "image_url", "image_url": {"url": image}}
     try:
         data = Path(image).expanduser().read_bytes()

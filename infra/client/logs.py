@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -35,6 +35,12 @@ SEVERITIES: Final = (
 )
 """Of Cloud Logging, the mildest first (google/logging/type/log_severity.proto)."""
 
+_OWN: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+# Before the level newer versions of vLLM name the process: `(EngineCore pid=132) ERROR 11-26 …`, perhaps coloured.
+# No backslash stands in what follows, for Cloud Logging's strings would take it as their own.
+_FRONT: Final = "([^ ]*[(][^)]*pid=[0-9]+[)][^ ]* )?"
+_BAR: Final = "[0-9]%( Completed)? ?[|]"
+
 ACCESS_LOG: Final = "aiplatform.googleapis.com/prediction_access"
 _PAGE: Final = 1000  # the most that entries:list gives at once
 _LATE_S: Final = 30.0
@@ -51,7 +57,7 @@ class Entry:
 
     Attributes:
         time: When it was written, as Google has it (RFC 3339, UTC).
-        severity: One of `SEVERITIES`.
+        severity: One of `SEVERITIES`: what the line says of itself, else Cloud Logging's (see `log_filter`).
         text: The lines, without tokens, colours and whatever else a terminal would obey.
         deployed_model_id: Whose container wrote it; empty where the entry does not say.
         replica_id: Which replica; empty where the entry does not say.
@@ -94,6 +100,10 @@ def log_filter(
 ) -> str:
     """The filter of what an endpoint's containers wrote, as Cloud Logging and the console's Logs Explorer take it.
 
+    Cloud Logging knows no levels of a container: what it writes to stderr is ERROR, all else INFO (Vertex AI's
+    documentation, online prediction logging). uvicorn's good news and progress bars go to stderr, vLLM's own errors to
+    stdout. So the level that vLLM and uvicorn write in front of a line counts before Cloud Logging's.
+
     Args:
         endpoint_id: The last part of the endpoint's name.
         deployed_model_id: One deployment's only; empty for all of the endpoint's.
@@ -111,12 +121,33 @@ def log_filter(
     if not access:
         parts.append(f'NOT log_id("{ACCESS_LOG}")')
     if severity:
-        parts.append(f"severity>={severity}")
+        parts.append(_at_least(severity))
     if text:
         parts.append(f"(textPayload:{_quoted(text)} OR jsonPayload.message:{_quoted(text)})")
     if since is not None:
         parts.append(f'timestamp>="{since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")}"')
     return " AND ".join(parts)
+
+
+def _at_least(severity: str) -> str:
+    """What selects lines of a level and worse."""
+    rank = SEVERITIES.index(severity)
+    worse = [level for level in _OWN if SEVERITIES.index(level) >= rank]
+    milder = [level for level in _OWN if level not in worse]
+    if not milder:
+        return f"severity>={severity}"
+    bars = f"|{_BAR}" if rank > SEVERITIES.index("INFO") else ""
+    selected = f"severity>={severity} AND NOT {_says(_begins(milder) + bars)}"
+    return f"(({selected}) OR {_says(_begins(worse))})" if worse else f"({selected})"
+
+
+def _begins(levels: Sequence[str]) -> str:
+    """The pattern of lines that say one of these levels of themselves."""
+    return f"^{_FRONT}({'|'.join(levels)})[: ]"
+
+
+def _says(pattern: str) -> str:
+    return f'(textPayload=~"{pattern}" OR jsonPayload.message=~"{pattern}")'
 
 
 def console_url(project: str, query: str) -> str:
@@ -239,13 +270,20 @@ def _entry(found: Mapping[str, Any]) -> Entry:
     labels = found.get("labels") or {}
     return Entry(
         time=str(found.get("timestamp") or ""),
-        severity=str(found.get("severity") or "DEFAULT"),
+        severity=_severity(str(text), str(found.get("severity") or "DEFAULT")),
         text=redact(printable(str(text).rstrip())),
         deployed_model_id=str(labels.get("deployed_model_id") or ""),
         replica_id=str(labels.get("replica_id") or ""),
         insert_id=str(found.get("insertId") or ""),
         received=str(found.get("receiveTimestamp") or ""),
     )
+
+
+def _severity(text: str, given: str) -> str:
+    own = re.match(_begins(_OWN), text)
+    if own:
+        return own[2]
+    return "INFO" if given == "ERROR" and re.search(_BAR, text) else given
 
 
 def _key(entry: Entry) -> tuple[str, str]:

@@ -129,6 +129,18 @@ def test_an_image_arrives_and_a_text_model_says_that_it_takes_none(
     assert "This model takes no images" in done.stderr
 
 
+def test_a_text_is_piped_as_it_is(tmp_path: Path) -> None:
+    """Escape sequences too: what a terminal would obey is taken away on a terminal alone."""
+    name, text = "projects/1/locations/us-central1/endpoints/2", "\x1b[31mred\x1b[0m"
+    with serving(lambda _: Answer(body=json.dumps({"predictions": [text]}).encode())) as url:
+        base = f"{url}/v1beta1/{name}"
+        file = tmp_path / "outputs.json"
+        file.write_text(
+            json.dumps({"endpoint": name, "openai_base_url": base, "predict_url": f"{base}:predict"})
+        )
+        assert run("--outputs", file, "x").stdout == f"{text}\n"
+
+
 def test_json(outputs: Path, served: Served) -> None:
     done = run("--outputs", outputs, "A car is", "--json", "--raw-response")
     answer = json.loads(done.stdout)

@@ -104,6 +104,7 @@ def test_a_time_out_of_a_dedicated_endpoint_names_its_own(limit: float | None, s
         (400, '"auto" tool choice requires --enable-auto-tool-choice', "vllm.tool_calling: true"),
         (400, "Unknown model type: llama", "takes no images"),
         (400, "At most 1 image(s) may be provided in one request.", "--limit-mm-per-prompt"),
+        (400, "At most 1 image(s) may be provided in one request.", "those of earlier turns count; /new"),
         (404, "The model `x` does not exist.", "LoRA adapter"),
         (404, "Endpoint not found", "not there any more"),
         (403, "Permission denied", "roles/aiplatform.user"),

@@ -15,12 +15,15 @@ import termios
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
+from infra.cli import chat as command
 from infra.cli.app import app
 from infra.client import NoAnswer, find
 from infra.client.chat import Reply, Talk
@@ -240,6 +243,12 @@ def test_what_a_reasoning_parser_takes_for_thoughts(to: Talking) -> None:
         reply = said(made.ask("hello"))
     assert (reply.reasoning, reply.text) == ("hmm", "42")
     assert made.messages[1] == {"role": "assistant", "content": "42"}
+    # In a pipe they are left out, and so is the space around them.
+    with serving(lambda _: Answer(200, body.encode(), {"content-type": "text/event-stream"})) as url:
+        endpoint = replace(find(endpoint=SHARED, environ=to.environ), openai_base_url=url)
+        out = Console(file=StringIO())
+        command._show(out, Talk(endpoint, endpoint.token({})).ask("hello"))
+    assert out.file.getvalue() == "42\n"  # type: ignore[attr-defined]
 
 
 # The command
@@ -451,6 +460,7 @@ def test_a_talk_on_a_terminal(to: Talking, tmp_path: Path) -> None:
         assert "You sent 1 image, which I cannot see" in terminal.until("to the first")
         terminal.until("you> ")
         terminal.say("/new")
+        terminal.until("what was said is forgotten")
         terminal.until("you> ")
         terminal.say("no picture now")
         assert "You sent" not in terminal.until("to the first").partition("\n")[2]
@@ -466,7 +476,11 @@ def test_a_talk_on_a_terminal(to: Talking, tmp_path: Path) -> None:
         terminal.press_ctrl_c()
         terminal.until("Ctrl-D or /quit ends")
         terminal.say("/what")
+        terminal.until("There is no /what")
         terminal.until("/new +forget")
+        terminal.until("you> ")
+        terminal.say("/system Be brief.")
+        terminal.until("another system prompt from now on")
         terminal.until("you> ")
         to.cloud.admin.fault(
             "chat/completions", status={"code": "UNAVAILABLE", "message": "Took too long to respond"}

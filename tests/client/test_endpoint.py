@@ -191,6 +191,13 @@ def test_exactly_one_way(given: dict[str, str]) -> None:
         find(**given, environ={})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("option", ["stack", "outputs", "endpoint"])
+def test_an_empty_option_is_a_variable_that_is_not_set(option: str) -> None:
+    """Pulumi would take the selected stack for it."""
+    with pytest.raises(BadTarget, match=f"^--{option} is empty: a variable that is not set"):
+        find(**{option: ""}, environ={})  # type: ignore[arg-type]
+
+
 # By Vertex AI
 
 

@@ -51,13 +51,46 @@ def test_filter() -> None:
         'resource.type="aiplatform.googleapis.com/Endpoint" AND resource.labels.endpoint_id="12"'
         ' AND NOT log_id("aiplatform.googleapis.com/prediction_access")'
     )
-    whole = log_filter("12", deployed_model_id="7", severity="ERROR", text='a "b" \\', since=NOW, access=True)
+    whole = log_filter("12", deployed_model_id="7", severity="DEBUG", text='a "b" \\', since=NOW, access=True)
     assert whole == (
         'resource.type="aiplatform.googleapis.com/Endpoint" AND resource.labels.endpoint_id="12"'
-        ' AND labels.deployed_model_id="7" AND severity>=ERROR'
+        ' AND labels.deployed_model_id="7" AND severity>=DEBUG'
         ' AND (textPayload:"a \\"b\\" \\\\" OR jsonPayload.message:"a \\"b\\" \\\\")'
         ' AND timestamp>="2026-11-26T18:00:00.000000Z"'
     )
+
+
+LEVELS = [
+    # what Cloud Logging calls it (stderr is ERROR, stdout INFO), the line, its level
+    ("INFO", "INFO 11-26 18:00:00 api_server.py:528] vLLM API server version 0.6.2", "INFO"),
+    ("INFO", "WARNING 11-26 18:00:00 config.py:321] To see benefits of async output processing", "WARNING"),
+    ("INFO", "ERROR 11-26 18:00:00 engine.py:366] CUDA out of memory", "ERROR"),
+    ("INFO", "(EngineCore_DP0 pid=132) ERROR 11-26 18:00:00 [core.py:700] EngineCore failed", "ERROR"),
+    ("INFO", "\x1b[1;36m(Worker rank=1 pid=7)\x1b[0;0m WARNING 11-26 18:00:00 [x.py:1] a", "WARNING"),
+    ("INFO", 'INFO:     10.0.0.1:34 - "POST /generate HTTP/1.1" 200 OK', "INFO"),
+    ("ERROR", "INFO:     Application startup complete.", "INFO"),
+    ("ERROR", "ERROR:    Application startup failed. Exiting.", "ERROR"),
+    ("ERROR", "CRITICAL: out of everything", "CRITICAL"),
+    ("ERROR", "Loading safetensors checkpoint shards:  25% Completed | 1/4 [00:01<00:03]", "INFO"),
+    ("ERROR", "Capturing CUDA graph shapes:  10%|█         | 3/35 [00:01<00:15,  2.1it/s]", "INFO"),
+    ("ERROR", "Traceback (most recent call last):", "ERROR"),
+    ("ERROR", "INFORMATION that is no level", "ERROR"),
+    ("DEFAULT", "a line", "DEFAULT"),
+]
+
+
+@pytest.mark.parametrize("payload", ["textPayload", "jsonPayload"])
+@pytest.mark.parametrize("at_least", SEVERITIES)
+def test_a_line_has_the_level_that_it_says(at_least: str, payload: str) -> None:
+    """The filter selects by it, and it is shown: what is asked for is what is seen."""
+    resource = {"type": "aiplatform.googleapis.com/Endpoint", "labels": {"endpoint_id": "12"}}
+    selects = compile_filter(log_filter("12", severity=at_least))
+    for number, (given, line, level) in enumerate(LEVELS):
+        said = line if payload == "textPayload" else {"message": line}
+        found = entry(number) | {"textPayload": None, payload: said, "severity": given, "resource": resource}
+        (shown,) = newest(lambda _, one=found: {"entries": [one]}, "p", "", 1)
+        assert shown.severity == level
+        assert selects(found) is (SEVERITIES.index(level) >= SEVERITIES.index(at_least)), line
 
 
 @pytest.mark.parametrize(
@@ -226,7 +259,7 @@ def test_lines_on_stdout_filter_and_link_on_stderr(outputs: str) -> None:
     assert lines[-1].endswith(
         "INFO     INFO:     Uvicorn running on http://0.0.0.0:8080 (Press CTRL+C to quit)"
     )
-    assert "The newest 3 entries; --limit N shows more." in result.stderr
+    assert "Only the newest 3; --limit N shows more." in result.stderr
     assert 'filter: resource.type="aiplatform.googleapis.com/Endpoint"' in result.stderr
     assert 'labels.deployed_model_id="1"' in result.stderr
     assert "console: https://console.cloud.google.com/logs/query;query=resource.type%3D" in result.stderr
@@ -256,12 +289,13 @@ def test_by_endpoint_every_deployment_is_shown_with_its_replica(
 def test_nothing_selected(outputs: str) -> None:
     result = run("--outputs", outputs, "--severity", "error", "--since", "2h")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert "No entries since 2h. --since 7d looks further back." in result.stderr
+    assert "No such entries since 2h. --since 7d looks further back." in result.stderr
+    assert "further back" not in run("--outputs", outputs, "--severity", "error", "--since", "8d").stderr
 
 
 def test_only_the_query(outputs: str) -> None:
     document = json.loads(run("--outputs", outputs, "--query", "--severity", "warn", "--json").stdout)
-    assert " AND severity>=WARNING AND " in document["filter"]
+    assert " AND ((severity>=WARNING AND NOT (textPayload=~" in document["filter"]
     assert document["console"].startswith("https://console.cloud.google.com/logs/query;query=")
 
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from infra.cli import status as command
 from infra.cli.app import app
 from infra.client.endpoint import find
 from infra.client.google import Google
+from infra.client.logs import Entry
 from infra.client.status import Status, operations_of, requests_of, status_of
 from infra.ids import endpoint_id
 from tests.client.conftest import Served, model
@@ -242,6 +248,42 @@ def test_page(outputs: str, served: Served, monkeypatch: pytest.MonkeyPatch) -> 
     assert "\x1b[" not in result.output
 
 
+@pytest.mark.parametrize("width", [30, 70, 80, 120])
+def test_every_fact_of_a_deployment_is_shown_at_any_width(
+    outputs: str, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = run("--outputs", outputs).stdout.splitlines()
+    assert max(map(len, lines)) <= width
+    for fact in ("deployment", "g2-standard-12", "1 x L4", "1 of 1", "100 %", " min", "USD so far"):
+        assert any(fact in line for line in lines), fact
+
+
+def test_a_pipe_is_wide(outputs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    (cost,) = [line for line in run("--outputs", outputs).stdout.splitlines() if line.startswith("cost ")]
+    assert cost.rstrip().endswith("nothing here: this is the local Google Cloud")
+
+
+def test_an_error_names_its_deployment_where_that_is_not_the_one_that_serves() -> None:
+    def page(whose: str) -> str:
+        error = Entry("2026-11-26T17:00:00Z", "ERROR", "it broke", whose, f"{whose}-0")
+        now = replace(of(deployed("1")), errors=(error,))
+        out = Console(width=200, file=StringIO())
+        out.print(command._page(now))
+        return str(out.file.getvalue())  # type: ignore[attr-defined]
+
+    assert "17:00:00 ERROR    2-0 it broke" in page("2")
+    assert "17:00:00 ERROR    it broke" in page("1")
+
+
+def test_what_is_being_deployed_is_not_said_to_cost_nothing() -> None:
+    out = Console(width=200, file=StringIO())
+    now = replace(of(trafficSplit={}), operations=operations_of([operation(4)]))
+    out.print(command._page(now))
+    assert "No deployment yet: it serves nothing.\n" in out.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_json(outputs: str, served: Served) -> None:
     document = json.loads(run("--outputs", outputs, "--json").stdout)
     assert (document["ready"], document["kind"], document["local"]) == (True, "dedicated", True)
@@ -277,7 +319,7 @@ def test_a_deployment_that_failed_is_told_with_its_error(
     name = served.names["shared"].replace("/1001", "/1003")
     page = CliRunner().invoke(app, ["status", "--endpoint", name]).stdout
     assert "broken  does not serve" in page
-    assert "DeployModel failed of 20" in page
+    assert re.search(r"DeployModel of 20[-0-9: ]+ failed, FAILED_TO_DEPLOY: Model server exited", page)
     assert f"why: vertex-vllm diagnose --endpoint {name}" in page
     assert "Last errors" in page
     assert "ERROR    1-0 torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate " in page
@@ -315,6 +357,22 @@ def test_a_stack_without_outputs_is_looked_up_by_its_settings(
     )
     document = json.loads(result.stdout)
     assert (document["name"], document["ready"], document["deployments"]) == ("not yet", False, [])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--stack", "dev", "--outputs", "FILE"), "--endpoint ID, not --stack and --outputs."),
+        (("--outputs", "FILE", "--project", "p"), "--project is for --endpoint ID"),
+        (("--stack", "dev", "--region", "r"), "--region is for --endpoint ID"),
+        (("--stack", ""), "--stack is empty"),
+    ],
+)
+def test_options_that_contradict_each_other(outputs: str, options: tuple[str, ...], said: str) -> None:
+    result = run(*(outputs if each == "FILE" else each for each in options))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert "By its settings" not in result.stderr
 
 
 def test_watch_looks_again_until_it_is_interrupted(

@@ -2,6 +2,9 @@
 
 Wording is that of the released versions. A line's time, process and source line number are not simulated: a prefix
 is level, time of the simulation and module. Tracebacks are cut to their first and last lines.
+
+vLLM's logger writes to stdout, which Cloud Logging shows as INFO whatever the line says; what uvicorn and Python write
+themselves goes to stderr, which it shows as ERROR.
 """
 
 from __future__ import annotations
@@ -35,13 +38,9 @@ class Log:
         """Write one line of vLLM's logger at level WARNING."""
         self._write("WARNING", module, text)
 
-    def plain(self, text: str, severity: str = "INFO") -> None:
-        """Write a line as it is."""
-        self.lines += [LogLine(severity, line) for line in text.splitlines()]
-
     def error(self, text: str) -> None:
-        """Write to standard error; Cloud Logging shows that as ERROR."""
-        self.plain(text, "ERROR")
+        """Write a line as it is to standard error; Cloud Logging shows that as ERROR."""
+        self.lines += [LogLine("ERROR", line) for line in text.splitlines()]
 
     def traceback(self, kind: str, text: str) -> None:
         """Write the first and last line of a Python traceback."""
@@ -58,7 +57,9 @@ class Log:
         owner = ""
         if self.dialect.since("0.10.2"):
             owner = "(APIServer pid=1) " if module in _SERVER_MODULES else "(EngineCore pid=132) "
-        self.lines += [LogLine(level, f"{owner}{level} {stamp} {place} {line}") for line in text.splitlines()]
+        self.lines += [
+            LogLine("INFO", f"{owner}{level} {stamp} {place} {line}") for line in text.splitlines()
+        ]
 
 
 def banner(log: Log, launch: Launch, options: Options) -> None:
@@ -162,8 +163,8 @@ def serving(log: Log, routes: tuple[tuple[str, str], ...], host: str, port: int)
     log.info("launcher.py", "Available routes are:")
     for path, methods in routes:
         log.info("launcher.py", f"Route: {path}, Methods: {methods}")
-    log.plain("INFO:     Started server process [1]")
-    log.plain("INFO:     Waiting for application startup.")
-    log.plain("INFO:     Application startup complete.")
+    log.error("INFO:     Started server process [1]")
+    log.error("INFO:     Waiting for application startup.")
+    log.error("INFO:     Application startup complete.")
     if not log.dialect.since("0.7.3"):
-        log.plain(f"INFO:     Uvicorn running on {address} (Press CTRL+C to quit)")
+        log.error(f"INFO:     Uvicorn running on {address} (Press CTRL+C to quit)")
