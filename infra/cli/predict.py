@@ -169,7 +169,11 @@ def _adapter(given: str | None, endpoint: Endpoint) -> str | None:
     outputs = endpoint.outputs.get("lora")
     adapters = outputs if isinstance(outputs, dict) else {}
     if given not in adapters:
-        has = f"the stack has {', '.join(sorted(adapters))}" if adapters else "there is none in the stack's outputs"
+        has = (
+            f"the stack has {', '.join(sorted(adapters))}"
+            if adapters
+            else "there is none in the stack's outputs"
+        )
         fail(f"--lora-id {given}: no adapter of that name; {has}. Or give gs://bucket/path, or a repository.")
     return str(adapters[given])
 

@@ -76,7 +76,7 @@ def check(report: Report, *, folder: Path) -> Checked | None:
     check_weights(report, card)
     check_replicas(report, version)
     template = check_chat_template(report, card, version, folder)
-    parser = check_tools(report, card, flags, image)
+    parser = check_tools(report, card, flags, image, version)
     adapters = check_lora(report, card, version, folder)
     check_extra_args(report, card, flags, image, version)
     if report.stack.vllm.model_type:
