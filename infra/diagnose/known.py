@@ -277,6 +277,13 @@ KNOWN: Final[tuple[Failure, ...]] = (
         r"does not support LoRA,? (?:but LoRA is enabled|yet)",
     ),
     Failure(
+        "tool-parser-unknown",
+        "The image's vLLM has no tool call parser {parser}",
+        "take an image with a vLLM that has it (a preview with vllm.tool_calling: true names one), or the name of one "
+        "that it has in vllm.tool_call_parser; the log lists them.",
+        r"invalid tool call parser: (?P<parser>[\w.-]+)",
+    ),
+    Failure(
         "fewer-cpu-loras",
         "vllm.max_cpu_loras ({cpu}) is less than vllm.max_loras ({loras})",
         "raise vllm.max_cpu_loras to {loras} or more.",

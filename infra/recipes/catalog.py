@@ -412,6 +412,26 @@ class Catalog:
         """An architecture as a version of vLLM has it; None when that version has it not."""
         return next((run for run in self.architecture_runs(name) if run.holds(version)), None)
 
+    # Tool calls
+
+    @functools.cached_property
+    def _tool_parsers(self) -> tuple[tuple[str, str, str], ...]:
+        # A parser of a post-release was in the release too: of such a pair only the last was read.
+        return tuple(
+            (row["parser"], row["first"].partition(".post")[0], row["gone"])
+            for row in self._rows("vllm_tool_parsers.csv")
+        )
+
+    def tool_parsers(self, version: str | None = None) -> tuple[str, ...]:
+        """The names that ``--tool-call-parser`` takes in a vLLM version, sorted; in any where none is given."""
+        key = version_key(version) if version else None
+        found = {
+            name
+            for name, first, gone in self._tool_parsers
+            if key is None or (version_key(first) <= key and not (gone and version_key(gone) <= key))
+        }
+        return tuple(sorted(found))
+
     # Containers
 
     @functools.cached_property

@@ -82,7 +82,7 @@ def talking() -> Iterator[Talking]:
             {"machineType": "g2-standard-12", "acceleratorType": "NVIDIA_L4", "acceleratorCount": 1},
             "--max-model-len=4096",
             "--enable-auto-tool-choice",
-            "--tool-call-parser=llama3_json",
+            "--tool-call-parser=vertex-llama-3",
         )
         made.deploy(
             DEDICATED,

@@ -68,6 +68,78 @@ def test_every_catalogued_parser_reaches_the_container() -> None:
     assert len(reached) >= 20
 
 
+def test_parsers_by_version() -> None:
+    assert catalog().tool_parsers("0.6.2") == ("hermes", "mistral")
+    # The list that vLLM 0.10.1 itself printed: github.com/vllm-project/recipes/issues/51.
+    printed = (
+        "deepseek_v3, glm45, granite-20b-fc, granite, hermes, hunyuan_a13b, internlm, jamba, kimi_k2, llama4_pythonic,"
+        " llama4_json, llama3_json, minimax, mistral, phi4_mini_json, pythonic, qwen3_coder, step3, xlam"
+    )
+    assert ", ".join(catalog().tool_parsers("0.10.1")) == ", ".join(sorted(printed.split(", ")))
+    assert "minimax" not in catalog().tool_parsers("0.24.0")
+    assert "llama4_json" in catalog().tool_parsers("0.8.5")
+
+
+def test_a_version_that_has_not_the_models_parser_is_refused_with_one_that_has() -> None:
+    model = "Qwen/Qwen3-Coder-30B-A3B-Instruct"
+    hardware = "{machine_type: a3-highgpu-2g, accelerator_type: NVIDIA_H100_80GB, accelerator_count: 2}"
+    with pytest.raises(PlanError) as caught:
+        planned("tool_calling: true", model=f"{model}\nhardware: {hardware}", image=UPSTREAM)
+    (problem,) = caught.value.problems
+    assert "0.8.5.post1, has no tool call parser qwen3_coder" in problem.problem
+    assert problem.choices
+    for uri in problem.choices:
+        version = catalog().container(uri).vllm_version
+        assert version is not None
+        assert "qwen3_coder" in catalog().tool_parsers(version)
+
+
+@pytest.mark.parametrize(
+    ("vllm", "key", "text", "remedy"),
+    [
+        (
+            "tool_calling: true, tool_call_parser: llama3-json",
+            "vllm.tool_call_parser",
+            "no vLLM has such a tool call parser; 0.8.5.post1 has ",
+            "tool_call_parser: llama3_json; a parser of your own needs --tool-parser-plugin=FILE",
+        ),
+        (
+            "tool_calling: true, tool_call_parser: qwen3_coder",
+            "container.image_uri",
+            "0.8.5.post1, has no tool call parser qwen3_coder",
+            "image_uri: ",
+        ),
+        (
+            "extra_args: [--enable-auto-tool-choice, --tool-call-parser=qwen3_coder]",
+            "vllm.extra_args[1]",
+            "vLLM 0.8.5.post1 has no tool call parser qwen3_coder; its container ends at the start.",
+            "--tool-call-parser=llama3_json",
+        ),
+        (
+            "tool_calling: true, extra_args: ['--tool-call-parser=qwen3_coder']",
+            "vllm.extra_args[0]",
+            "vLLM 0.8.5.post1 has no tool call parser qwen3_coder",
+            "--tool-call-parser=",
+        ),
+    ],
+)
+def test_a_parser_that_the_image_has_not(vllm: str, key: str, text: str, remedy: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        planned(vllm, image=UPSTREAM)
+    (problem,) = caught.value.problems
+    assert problem.key == key
+    assert text in problem.problem
+    assert remedy in problem.remedy
+
+
+def test_a_parser_of_a_plugin_is_passed_on() -> None:
+    plugin = "extra_args: ['--tool-parser-plugin=/mine.py']"
+    served = planned(f"tool_calling: true, tool_call_parser: mine, {plugin}", image=UPSTREAM)
+    assert "--tool-call-parser=mine" in served.container.args
+    extra = "extra_args: ['--tool-parser-plugin=/mine.py', --tool-call-parser=mine]"
+    assert "--tool-call-parser=mine" in planned(f"tool_calling: true, {extra}", image=UPSTREAM).container.args
+
+
 def test_off_by_default() -> None:
     assert tools_of(planned("max_num_seqs: 64")) == ()
 

@@ -22,6 +22,7 @@ from infra.local.container.hub import ModelUnavailable, find_model
 from infra.local.container.images import vllm_version
 from infra.local.container.launch import Launch, LaunchFailed, plan_launch
 from infra.recipes.adapters import DEFAULT_RANK
+from infra.recipes.catalog import catalog
 
 EXITED: Final = "Model server exited unexpectedly."
 NEVER_READY: Final = (
@@ -101,6 +102,7 @@ def _start(
     request: ContainerRequest, launch: Launch, options: Options, log: lines.Log, objects: ObjectReader | None
 ) -> tuple[Engine, Fit]:
     lines.banner(log, launch, options)
+    _check_tools(launch, options, log)
     template = _chat_template(request, options, objects)
     try:
         source = find_model(options.model, request.env, objects)
@@ -172,6 +174,25 @@ def _memory(fit: Fit, options: Options, log: lines.Log, gpu: Gpu) -> None:
         lines.graphs(log, max(fit.graphs, 0.3))
 
 
+def _check_tools(launch: Launch, options: Options, log: lines.Log) -> None:
+    """Check the parser of tool calls (``validate_parsed_serve_args`` and ``validate_api_server_args``).
+
+    Raises:
+        StartFailed: there is none, or none of this name in the version.
+    """
+    if not options.on("enable_auto_tool_choice"):
+        return
+    parser = options.text("tool_call_parser")
+    if not parser:
+        raise StartFailed("TypeError", "Error: --enable-auto-tool-choice requires --tool-call-parser")
+    fork = catalog().fork_flags().get("--tool-call-parser") if launch.fork else None
+    known = (*catalog().tool_parsers(log.dialect.version), *(fork.values if fork is not None else ()))
+    if parser not in known and not options.text("tool_parser_plugin"):
+        raise StartFailed(
+            "KeyError", f"'invalid tool call parser: {parser} (chose from {{ {','.join(known)} }})'"
+        )
+
+
 def _chat_template(request: ContainerRequest, options: Options, objects: ObjectReader | None) -> bool:
     """Check ``--chat-template`` as vLLM does and say whether one was given.
 
@@ -180,8 +201,6 @@ def _chat_template(request: ContainerRequest, options: Options, objects: ObjectR
     """
     given = options.text("chat_template")
     if given is None:
-        if options.on("enable_auto_tool_choice") and not options.text("tool_call_parser"):
-            raise StartFailed("TypeError", "Error: --enable-auto-tool-choice requires --tool-call-parser")
         return False
     if any(mark in given for mark in "{}\n") or checks.shipped_template(given):
         return True
@@ -222,6 +241,7 @@ def _engine(
         chat_template=template or card.chat_template,
         multimodal=card.multimodal,
         auto_tools=options.on("enable_auto_tool_choice"),
+        tool_call_parser=options.text("tool_call_parser") or "",
         # The flag is new in 0.11: before, every template was taken.
         distrusts_templates=log.dialect.since("0.11.0") and not options.on("trust_request_chat_template"),
         response_role=options.text("response_role") or "assistant",

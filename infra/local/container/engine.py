@@ -28,6 +28,7 @@ class Engine:
     chat_template: bool
     multimodal: bool
     auto_tools: bool
+    tool_call_parser: str = ""
     distrusts_templates: bool = False
     response_role: str = "assistant"
     api_keys: tuple[str, ...] = ()

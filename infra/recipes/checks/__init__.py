@@ -78,7 +78,7 @@ def check(report: Report, *, folder: Path) -> Checked | None:
     check_replicas(report, version)
     check_rollout(report)
     template = check_chat_template(report, card, version, folder)
-    parser = check_tools(report, card, flags, image)
+    parser = check_tools(report, card, flags, image, version)
     adapters = check_lora(report, card, version, folder)
     check_extra_args(report, card, flags, image, version)
     if report.stack.vllm.model_type:

@@ -283,6 +283,11 @@ def test_no_memory_for_a_cache_at_all() -> None:
         (("--chat-template=gs://b/none.jinja",), {"objects": Objects()}, "looks like a file path"),
         (("--enable-auto-tool-choice",), {}, "Error: --enable-auto-tool-choice requires --tool-call-parser"),
         (
+            ("--enable-auto-tool-choice", "--tool-call-parser=qwen3_coder"),
+            {"image": V1},
+            "KeyError: 'invalid tool call parser: qwen3_coder (chose from { granite,",
+        ),
+        (
             ("--max-num-batched-tokens=1024",),
             {},
             "max_num_batched_tokens (1024) is smaller than max_model_len (4096).",

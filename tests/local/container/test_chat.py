@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -268,6 +269,27 @@ def test_a_tool_is_called_when_the_prompt_names_it(serve: Serve) -> None:
     other = _chat(asker, tools=[TOOL]).json["choices"][0]
     assert other["finish_reason"] == "stop"
     assert other["message"]["tool_calls"] == []
+
+
+@pytest.mark.parametrize(
+    ("parser", "image", "form"),
+    [
+        ("llama3_json", V085, r"chatcmpl-tool-[0-9a-f]{32}"),
+        ("mistral", V085, r"[0-9a-zA-Z]{9}"),  # MistralToolCall.generate_random_id, 0.6.3 and later
+        ("kimi_k2", f"{UPSTREAM}0.10.2", r"functions\.get_weather:0"),
+    ],
+)
+def test_ids_of_calls_have_the_form_of_the_parser(serve: Serve, parser: str, image: str, form: str) -> None:
+    health = {"health_route": "/health"} if image.startswith(UPSTREAM) else {}
+    asker = serve("--enable-auto-tool-choice", f"--tool-call-parser={parser}", image=image, **health)
+    messages = [{"role": "user", "content": "Please get the weather in Paris."}]
+    (call,) = _chat(asker, tools=[TOOL], messages=messages).json["choices"][0]["message"]["tool_calls"]
+    assert re.fullmatch(form, call["id"])
+    events = _chat(asker, tools=[TOOL], messages=messages, stream=True).events
+    started = [event["choices"][0]["delta"].get("tool_calls") for event in events if event != "[DONE]"]
+    assert [
+        re.fullmatch(form, calls[0]["id"]) is not None for calls in started if calls and "id" in calls[0]
+    ] == [True]
 
 
 def test_the_result_of_a_call_is_answered_in_words(serve: Serve) -> None:

@@ -197,15 +197,20 @@ def _has_result(request: ChatRequest) -> bool:
     return bool(request.messages) and request.messages[-1].get("role") == "tool"
 
 
-def _call(reply: _Reply) -> dict[str, Any]:
+def _call(reply: _Reply, engine: Engine) -> dict[str, Any]:
+    """A tool call as the parser makes it: Mistral's and Kimi's templates take ids of their own form back only."""
     assert reply.call is not None
     name, arguments = reply.call
     identity = f"chatcmpl-tool-{uuid.uuid4().hex}"
+    if engine.tool_call_parser == "mistral" and engine.dialect.since("0.6.3"):
+        identity = uuid.uuid4().hex[:9]
+    elif engine.tool_call_parser == "kimi_k2":
+        identity = f"functions.{name}:0"
     return {"id": identity, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def _choice(index: int, reply: _Reply, request: ChatRequest, engine: Engine, role: str) -> dict[str, Any]:
-    calls = [_call(reply)] if reply.call else []
+    calls = [_call(reply, engine)] if reply.call else []
     # A tool that the model chose by itself leaves no content; a demanded one an empty text.
     content: str | None = reply.answer.text
     if reply.call is not None:
@@ -292,7 +297,7 @@ def _deltas(index: int, reply: _Reply, request: ChatRequest, engine: Engine) -> 
     answer = reply.answer
     if reply.call is not None:
         finish = "stop" if reply.named and engine.dialect.since("0.8.0") else "tool_calls"
-        call = _call(reply)
+        call = _call(reply, engine)
         start = {**call, "index": 0, "function": {"name": call["function"]["name"]}}
         yield {"index": index, "delta": {"tool_calls": [start]}, "logprobs": None, "finish_reason": None}
         for position, piece in enumerate(answer.pieces, start=1):
