@@ -257,7 +257,10 @@ class Deployment(Resource):
             if id is None or unfinished or rollout.ended is not None:
                 roll.run(new=unfinished or rollout.ended is not None)
             else:
-                roll.settle()
+                try:
+                    roll.settle()
+                except NoShare as e:  # what it serves, it goes on serving; replicas change all the same
+                    ctx.warn(no_share(plan, e))
             rollout.endpoint = dict(roll.endpoint)
             status = _SCALING
             live = rollout.scale(live)
@@ -282,7 +285,8 @@ class Deployment(Resource):
         except Interrupted:
             if rollout.serving:
                 text = reports.interrupted(plan)
-                raise (partial(text, None) if id is None else ResourceError(text)) from None
+                begun = id is None or (status == _MOVING and (unfinished or rollout.ended is not None))
+                raise (partial(text, None) if begun else ResourceError(text)) from None
             if rollout.uncertain:
                 raise partial(reports.unanswered(plan, None), None) from None
             raise ResourceError("Interrupted before the deployment began: nothing was deployed.") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,9 @@ import pytest
 from infra.local.cloud.testing import LocalCloud
 from infra.local.engine.pulumi import Engine
 from infra.local.stack.report import billable
-from tests.engine.support import DEFAULT_STACK_FILE, EngineStack, copy_project
+from infra.report.gpus import deployments
+from infra.report.preview import read_preview
+from tests.engine.support import DEFAULT_STACK_FILE, LIMIT, EngineStack, copy_project
 
 L4 = "CustomModelServingL4GPUsPerProjectPerRegion"
 BROKEN = {"status": 500, "body": "CUDA error: device-side assert triggered"}
@@ -192,6 +195,11 @@ def test_a_quota_for_one_takes_the_old_one_away_first(stack: EngineStack) -> Non
     wanted = "recreate (rollout: auto: 1 more NVIDIA_L4 needed, 0 of 1 left"
     previewed = stack.preview()
     assert previewed.has(wanted, "nothing serves for as long as the new one takes to start")
+    command = [str(stack.engine.command), "preview", "--json", "--non-interactive"]
+    done = subprocess.run(command, cwd=stack.folder, env=stack.env, capture_output=True, timeout=LIMIT)
+    (change,) = deployments(read_preview(done.stdout, "preview"))
+    assert change.gap
+    assert change.surge is None
     assert stack.up().has(wanted)
     assert len(deployed(stack)) == 1
     stack.preview("--expect-no-changes")

@@ -335,7 +335,7 @@ def _surge(rooms: Sequence[Room], usage: Usage, own: Deployed | None) -> list[Fi
         return finding(
             Status.SKIP, f"{takes}, but what this stack has deployed cannot be read: {usage.deployed}."
         )
-    again = "or take the old deployment away first, with a gap: pulumi destroy, then pulumi up"
+    again = "or leave it to rollout: auto, which then takes the old deployment away first, with a gap"
     return finding(Status.WARN, f"{takes}; that is too little.", "; ".join([*asks, again]))
 
 
