@@ -66,13 +66,15 @@ class Outcome:
 
     Attributes:
         due: When it was sent; in an open loop, when it should have been, so that a slow load generator hides nothing.
-            Later by what a new connection took to open: clients keep theirs.
+            Later by what a new connection takes to a server that is not busy: clients keep theirs. A server that is
+            slow to take connections makes its clients wait, and that counts.
         first: When the first token came.
         last: When the last token came.
         ended: When nothing more was expected.
         prompt_tokens: As of :class:`Answer`.
         output_tokens: As of :class:`Answer`.
         error: As of :class:`Answer`.
+        opening: As of :class:`Answer`.
     """
 
     due: float
@@ -82,6 +84,7 @@ class Outcome:
     prompt_tokens: int | None
     output_tokens: int | None
     error: str | None
+    opening: float = 0.0
 
 
 @dataclass(slots=True)
@@ -117,6 +120,7 @@ async def load(
     bounds: Bounds,
     *,
     seed: int = 0,
+    opening: float = 0.0,
     ended: Callable[[Outcome], None] = lambda _: None,
 ) -> Loaded:
     """Put one level of load on a sender.
@@ -128,9 +132,11 @@ async def load(
         send: Sends one. It must not raise, except for cancellation.
         bounds: What it may cost.
         seed: Of the random times of an open loop.
+        opening: Seconds that a connection takes to open while nothing else goes on; no more of it is left out of the
+            times.
         ended: Told of each request that ended.
     """
-    level = _Level(prompts, send, bounds, ended)
+    level = _Level(prompts, send, bounds, opening, ended)
     try:
         if kind == "concurrency":
             await level.workers(min(int(value), bounds.in_flight))
@@ -144,9 +150,15 @@ async def load(
 
 class _Level:
     def __init__(
-        self, prompts: Iterator[str], send: Sender, bounds: Bounds, ended: Callable[[Outcome], None]
+        self,
+        prompts: Iterator[str],
+        send: Sender,
+        bounds: Bounds,
+        opening: float,
+        ended: Callable[[Outcome], None],
     ) -> None:
         self._prompts, self._send, self._bounds, self._ended = prompts, send, bounds, ended
+        self._opening = opening
         self._began = time.perf_counter()
         self._sent = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -208,7 +220,8 @@ class _Level:
             None if moment is None else moment - self._began for moment in (answer.first, answer.last)
         )
         tokens = (answer.prompt_tokens, answer.output_tokens)
-        self._note(Outcome(due + answer.opening, first, last, self._now(), *tokens, answer.error))
+        counted = due + min(answer.opening, self._opening)
+        self._note(Outcome(counted, first, last, self._now(), *tokens, answer.error, answer.opening))
 
     def _note(self, outcome: Outcome) -> None:
         self.made.outcomes.append(outcome)

@@ -123,6 +123,7 @@ async def measure(
                 send,
                 plan.bounds,
                 seed=plan.seed + number,
+                opening=found[0].opening,
                 ended=watcher.answered,
             )
             levels.append(Level.of(plan.kind, value, loaded))

@@ -92,9 +92,7 @@ class ChatStream:
             reader.error = reader.error or f"no byte for {self._timeout:g} s"
         except httpx.HTTPError as error:
             said = str(error) or type(error).__name__
-            reader.error = reader.error or (
-                f"the stream broke: {said}" if reader.first is not None else f"no connection: {said}"
-            )
+            reader.error = reader.error or f"{_broke(error, reader)}: {said}"
         finally:
             self._idle.append(client)
         return replace(reader.answer(), opening=opening.seconds)
@@ -170,6 +168,12 @@ class _Reader:
             self.error = "an answer without a token"
         counted = (_count(self.usage, "prompt_tokens"), _count(self.usage, "completion_tokens"))
         return Answer(self.first, self.last, *counted, self.error)
+
+
+def _broke(error: httpx.HTTPError, reader: _Reader) -> str:
+    if isinstance(error, httpx.ConnectError):
+        return "no connection"
+    return "the connection broke before an answer" if reader.first is None else "the stream broke"
 
 
 def _count(usage: Mapping[str, Any], name: str) -> int | None:

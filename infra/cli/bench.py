@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["bench"]
 
 _MOST_LEVELS: Final = 12
+_NEAR_LIMIT_S: Final = 57.0
+"""No request of less can have reached the 60 s of the shared host, nor what a dedicated one is usually set to."""
+_GIVEN_UP: Final = ("no whole answer in", "no byte for", "not sent")
 _AT_ONCE_S: Final = 5e-5  # 20,000 tokens a second of one answer
 _MOST: Final = {"concurrency": 512.0, "rate": 100.0}
 _WIDE: Final = 118
@@ -138,10 +142,12 @@ def bench(
 
     \b
     TTFT     from sending a request (in an open loop: from when it was due) to
-             the first piece with text; opening a connection is not counted
+             the first piece with text; what a connection takes to open
+             before there is any load is not counted
     TPOT     (last piece - first piece) / (output tokens - 1)
     latency  to the last piece
-    Tokens are those that the server counts. Throughput counts whole answers.
+    Tokens are those that the server counts. Times and throughput are of whole
+    answers.
 
     \b
     Examples:
@@ -155,7 +161,8 @@ def bench(
     \b
     Exit status:
       0  measured; requests that failed are in the table
-      2  wrong usage, or an endpoint or a file that cannot be read
+      2  wrong usage, an endpoint or a file that cannot be read, or a run that
+         cannot be written
       8  no request had a whole answer; or Vertex AI, pulumi or the credentials
          do not work
     """
@@ -172,6 +179,8 @@ def bench(
         if value
     ]
     for option, path in (("--save", save), ("--plot", plot)):
+        if path is not None and path.is_dir():
+            fail(f"{option} {path}: is a folder. Name a file in it.")
         if path is not None and not path.absolute().parent.is_dir():
             fail(f"{option} {path}: there is no folder {path.parent}.")
     try:
@@ -215,13 +224,15 @@ def bench(
             local=found.local,
             levels=levels,
         )
-    _write(run, before, save=save, plot=plot)
+    written = _write(run, before, save=save, plot=plot)
     if as_json:
         print_json(_as_dict(run, before))
     else:
         _show(table_console(), run, before)
     if interrupted:
         raise typer.Exit(Exit.INTERRUPTED)
+    if not written:
+        raise typer.Exit(Exit.BAD_INPUT)
     if not any(level.completed for level in run.levels):
         raise typer.Exit(Exit.NO_ANSWER)
 
@@ -300,12 +311,13 @@ def _measured(endpoint: Endpoint, plan: Plan) -> tuple[tuple[Level, ...], bool]:
         err=True,
     )
     levels: list[Level] = []
+    began = time.monotonic()
     try:
         with _Progress(plan) as progress:
             asyncio.run(measure(plan, endpoint.openai_base_url, token.get, levels, progress))
     except WarmUpFailed as error:
         typer.echo(f"The first request had no whole answer, so no load was sent: {error}", err=True)
-        for hint in _hints([str(error)], endpoint.name):
+        for hint in _hints([str(error)], endpoint.name, time.monotonic() - began):
             typer.echo(f"  {hint}", err=True)
         raise typer.Exit(Exit.NO_ANSWER) from None
     except KeyboardInterrupt:
@@ -358,7 +370,9 @@ class _Progress:
 # What is shown -----------------------------------------------------------------------------------------------------
 
 
-def _write(run: Run, before: Run | None, *, save: Path | None, plot: Path | None) -> None:
+def _write(run: Run, before: Run | None, *, save: Path | None, plot: Path | None) -> bool:
+    """Whether every file that was asked for is there; a run that was paid for is shown all the same."""
+    written = True
     for option, path in (("--save", save), ("--plot", plot)):
         if path is None:
             continue
@@ -372,6 +386,8 @@ def _write(run: Run, before: Run | None, *, save: Path | None, plot: Path | None
             path.write_text(text, encoding="utf-8")
         except OSError as error:
             typer.echo(f"{option} {path}: cannot be written: {error.strerror or error}.", err=True)
+            written = False
+    return written
 
 
 def _as_dict(run: Run, before: Run | None) -> dict[str, Any]:
@@ -465,6 +481,12 @@ def _notes(run: Run) -> list[str]:
         )
     for level in run.levels:
         lines += [f"{level.kind} {level.name}: {count} x {error}" for error, count in level.errors.items()]
+        given_up = sum(count for error, count in level.errors.items() if error.startswith(_GIVEN_UP))
+        if given_up:
+            lines.append(
+                f"{level.kind} {level.name}: the {given_up} of {level.sent} requests that were given up are in none of"
+                " the times above: users would wait longer than these say."
+            )
         if level.stopped:
             lines.append(
                 f"{level.kind} {level.name}: {level.sent} requests were sent, then no more: {level.stopped}."
@@ -474,7 +496,8 @@ def _notes(run: Run) -> list[str]:
                 f"{level.kind} {level.name}: this machine sent up to {level.late:.1f} s too late;"
                 " that is in the times. Use a faster one, or a lower rate."
             )
-    lines += _hints([error for level in run.levels for error in level.errors], run.endpoint)
+    longest = max((level.duration for level in run.levels), default=0.0)
+    lines += _hints([error for level in run.levels for error in level.errors], run.endpoint, longest)
     return lines
 
 
@@ -483,13 +506,20 @@ def _at_once(level: Level) -> bool:
     return bool(level.tpot) and statistics.median(level.tpot) < _AT_ONCE_S
 
 
-def _hints(errors: list[str], endpoint: str) -> list[str]:
-    """What can be done about errors; nothing where nothing is known."""
+def _hints(errors: list[str], endpoint: str, seconds: float) -> list[str]:
+    """What can be done about errors of requests that took so many seconds at most; nothing where nothing is known."""
     found = []
     if any(error.startswith(("HTTP 503", "HTTP 504", "the stream broke")) for error in errors):
         found.append(
             "503, 504 or a broken stream is what a request gets that reaches the endpoint's time limit (60 s on the"
             " shared host; inferenceTimeout, at most 3600 s, on a dedicated one): lower --output-tokens or the load."
+            if seconds >= _NEAR_LIMIT_S
+            else "503, 504 or a broken stream: vertex-vllm status shows whether a replica is ready, vertex-vllm logs"
+            " what it wrote."
+        )
+    if any("chat template" in error for error in errors):
+        found.append(
+            "It sends chat requests; vllm.chat_template: plain in the stack file gives a base model a chat."
         )
     if any(error.startswith("HTTP 429") for error in errors):
         found.append("429: requests a minute are limited by quota: lower the load, or ask for more quota.")

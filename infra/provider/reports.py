@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from infra.plugin import Context
 from infra.provider.deployed import Plan, scaling_of
-from infra.provider.failures import ApiError, Kind, classify, diagnose, redact, remedy
+from infra.provider.diagnosis import explained
+from infra.provider.failures import ApiError, Kind, classify, redact, remedy
 from infra.provider.logs import excerpt, last_lines, log_filter
 from infra.provider.operations import Ended, StillRunning, duration, limit_of
 from infra.provider.rest import Json
@@ -103,7 +104,7 @@ def failed(ctx: Context, vertex: Vertex, plan: Plan, rollout: Rollout, failure: 
     in_container = kind in (Kind.CONTAINER, Kind.BUCKET, Kind.TRANSIENT, Kind.INVALID)
     if ended is not None and in_container:
         lines = _container_lines(ctx, vertex, plan, rollout.endpoint, ended.created, text)
-    advice = _diagnosed(ctx, [*lines, error.message]) if in_container else ""
+    advice = explained(ctx, lines, redact(error.message)) if in_container else ""
     text.append(advice or remedy(kind, error.message, plan.request))
     text.append(_left_over(ctx, vertex, plan)[0])
     return "\n  ".join(text)
@@ -123,7 +124,7 @@ def not_serving(
     since = rollout.ended.created if rollout.ended else ""
     lines = _container_lines(ctx, vertex, plan, rollout.endpoint, since, text)
     found, gone = _left_over(ctx, vertex, plan)
-    advice = failure.remedy or _diagnosed(ctx, lines)
+    advice = failure.remedy or explained(ctx, lines, redact(str(failure)))
     text.append(
         f"{advice}, then run `pulumi up` again."
         if failure.remedy
@@ -149,14 +150,6 @@ def _container_lines(
     else:
         text.append(f"The container's log: gcloud logging read '{query}' --project {plan.inputs['project']}")
     return lines
-
-
-def _diagnosed(ctx: Context, lines: list[str]) -> str:
-    """What the known failure among the lines is, and how to change the stack file; empty if none is known."""
-    advice = diagnose(lines)
-    if advice and ctx.stack:
-        advice += f"\n  The change to the stack file: ./vertex-vllm diagnose --stack {ctx.stack}"
-    return advice
 
 
 def _left_over(ctx: Context, vertex: Vertex, plan: Plan) -> tuple[str, bool]:

@@ -94,15 +94,33 @@ def test_waiting_counts_from_when_a_request_was_due() -> None:
     assert max(each.ended - each.due for each in made.outcomes) >= 0.1
 
 
-def test_opening_a_connection_is_no_waiting_for_the_model() -> None:
-    class Opening(Sender):
-        async def __call__(self, prompt: str) -> Answer:
-            answer = await super().__call__(prompt)
-            return replace(answer, opening=0.04)
+class Opening(Sender):
+    """Says that its time went into opening a connection."""
 
-    (outcome,) = ran("concurrency", 1, Opening(0.05), requests=1).outcomes
-    assert 0.04 <= outcome.due < 0.05
-    assert 0.005 <= outcome.ended - outcome.due < 0.04
+    async def __call__(self, prompt: str) -> Answer:
+        answer = await super().__call__(prompt)
+        return replace(answer, opening=self.seconds)
+
+
+def opened(seconds: float, usual: float) -> Outcome:
+    bounds = Bounds(requests=1, seconds=30, timeout=30)
+    made = asyncio.run(load("concurrency", 1, prompts(), Opening(seconds), bounds, opening=usual))
+    (outcome,) = made.outcomes
+    return outcome
+
+
+def test_opening_a_connection_is_no_waiting_for_the_model() -> None:
+    outcome = opened(0.05, usual=0.2)
+    assert 0.05 <= outcome.due <= outcome.ended
+    assert outcome.opening == 0.05
+
+
+def test_a_server_that_is_slow_to_take_connections_makes_its_clients_wait() -> None:
+    """Else an overload hides in the queue for connections."""
+    outcome = opened(0.3, usual=0.01)
+    assert 0.01 <= outcome.due < 0.3 - 0.01
+    assert outcome.ended - outcome.due >= 0.3 - 0.01 - 0.005
+    assert opened(0.05, usual=0.0).due < 0.05
 
 
 def test_an_open_loop_bounds_what_is_under_way() -> None:

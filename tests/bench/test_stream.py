@@ -122,6 +122,22 @@ def test_nobody_listens() -> None:
     assert answer.first is None
 
 
+def test_a_connection_that_ends_before_an_answer() -> None:
+    async def once() -> Answer:
+        async def closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.close()
+
+        server = await asyncio.start_server(closes, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        async with server, ChatStream(url, lambda: None, {"max_tokens": 1}, timeout=5) as send:
+            return await send("x")
+
+    answer = asyncio.run(once())
+    assert answer.error is not None
+    assert answer.error.startswith("the connection broke before an answer: ")
+
+
 def test_a_silent_server(model: Model) -> None:
     model.first = 3.0
 

@@ -33,7 +33,11 @@ def decided(provider: Harness, served: Existing, **changes: Any) -> tuple[bool, 
     """Whether the old one goes first when the machine changes, and what is said."""
     model = served.inputs["model"]
     answer = provider.diff(
-        "Deployment", served, deployment(model, spot=False, **{"displayName": "x", **changes})
+        "Deployment",
+        served,
+        deployment(
+            model, spot=False, **{"serviceAccount": "other@my-project.iam.gserviceaccount.com", **changes}
+        ),
     )
     assert answer.replaces
     provider.engine.wait_for("rollout: ")

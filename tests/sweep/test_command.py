@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from infra.cli.app import app
+from infra.cli.common import Exit
 from infra.local.cloud.testing import PROJECT, LocalCloud, cloud_in_thread
 from tests.local.cloud.aiplatform.helpers import Vertex, model
 
@@ -115,7 +116,7 @@ def test_nothing_is_nothing(swept: Swept) -> None:
 
 def test_what_is_in_no_state_is_listed_and_nothing_is_touched(orphan: Swept) -> None:
     done = orphan("--dry-run")
-    assert done.exit_code == 9
+    assert done.exit_code == Exit.LEFT_OVER
     assert "deployment 7 on 12" in done.stdout
     assert "in no state: stack dev has it not" in done.stdout
     assert (
@@ -157,7 +158,7 @@ def test_a_stack_that_came_back_meanwhile_is_kept(orphan: Swept, monkeypatch: py
 
     monkeypatch.setattr(remove, "in_order", later)
     done = orphan("--yes")
-    assert done.exit_code == 9
+    assert done.exit_code == Exit.LEFT_OVER
     assert "kept: deployment 7 on 12: it is in a state by now" in done.stdout
     assert orphan.live("12") == ["7"]
 
@@ -167,7 +168,7 @@ def test_one_failure_does_not_keep_the_others(orphan: Swept) -> None:
     denied = {"code": "PERMISSION_DENIED", "message": "no"}
     orphan.cloud.admin.fault("/endpoints/12:undeployModel", method="POST", status=denied)
     done = orphan("--yes")
-    assert done.exit_code == 9
+    assert done.exit_code == Exit.LEFT_OVER
     assert "failed: deployment 7 on 12" in done.stdout
     assert "kept: endpoint 12: deployed model 7 is on it" in done.stdout
     assert "kept: model m: deployed model 7 serves it" in done.stdout
