@@ -429,7 +429,7 @@ def hurried(outcome: Outcome, slow: bool = False) -> Iterator[None]:
 
     short = {
         rest: {
-            "BUSY_SECONDS": 0.09,
+            "BUSY_SECONDS": 2.0 if slow else 1.0,
             "FIRST_DELAY_SECONDS": 0.25 if slow else 0.0005,
             "REQUEST_SECONDS": 0.3 if slow else 10.0,
         },
