@@ -375,10 +375,11 @@ def deployments(preview: Preview) -> tuple[DeploymentChange, ...]:
     found = []
     for step, kind in _changes(preview, _DEPLOYMENT):
         before, after = _deployed(step.old), _deployed(step.new)
-        surge = _surge(after, start) if kind is Kind.REPLACED and before and after and not step.gap else None
+        gap = step.gap or _goes_first(preview, step)
+        surge = _surge(after, start) if kind is Kind.REPLACED and before and after and not gap else None
         if kind is Kind.DELETED:
             after = None
-        found.append(DeploymentChange(kind, step.name, before, after, _because(step), surge, step.gap))
+        found.append(DeploymentChange(kind, step.name, before, after, _because(step), surge, gap))
     return tuple(found)
 
 
@@ -457,6 +458,11 @@ def _argument_words(lines: Sequence[str]) -> Iterable[str]:
 def _changes(preview: Preview, kind: str) -> Iterable[tuple[Step, Kind]]:
     for step in preview.of_type(kind):
         yield step, _KINDS.get(step.op, Kind.SAME)
+
+
+def _goes_first(preview: Preview, step: Step) -> bool:
+    """Whether the provider says that the old one goes first; without streaming the order of steps does not tell it."""
+    return any(each.urn == step.urn and each.message.startswith("recreate (") for each in preview.diagnostics)
 
 
 def _because(step: Step) -> tuple[str, ...]:
