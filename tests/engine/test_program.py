@@ -216,7 +216,12 @@ def test_order_of_creation_and_destruction(stack: EngineStack) -> None:
     made = _moments(stack.up().output, "created")
     services = [name for name in made if name.startswith("gcp:projects:Service ")]
     assert len(services) == 5
-    rest = [name for name in made if name.startswith(("gcp:", "vertexserving:")) and name not in services]
+    check = (
+        "vertexserving:index:LeftoverCheck vllm-leftovers"  # before everything, for a destroy to end with it
+    )
+    ours = [name for name in made if name.startswith(("gcp:", "vertexserving:"))]
+    assert min(ours, key=lambda name: made[name]) == check
+    rest = [name for name in ours if name not in (*services, check)]
     assert max(made[name] for name in services) < min(made[name] for name in rest)
     grants = [name for name in rest if "IAMMember" in name]
     assert len(grants) == 2
@@ -229,6 +234,7 @@ def test_order_of_creation_and_destruction(stack: EngineStack) -> None:
     bucket_grant = next(name for name in grants if name.startswith("gcp:storage:"))
     assert gone[bucket_grant] < gone[disposal]
     assert max(gone[name] for name in rest) < min(gone[name] for name in services)
+    assert max(gone[name] for name in services) < gone[check]
     assert stack.cloud.admin.state()["buckets"] == []
 
 
