@@ -47,12 +47,16 @@ from infra.local.engine.pulumi import installed_engine
 
 Json = dict[str, Any]
 _world: World | None = None
+#: Columns of the table in a pipe.
+_PIPE = 140
 
 
 def main() -> int:
     """Runs the cases that the options choose; 1 where one failed."""
     arguments = _arguments()
     out = Console(highlight=False, soft_wrap=True)
+    if not out.is_terminal:
+        out.width = _PIPE
     only = [parse(text) for text in arguments.only]
     phases = sorted({case.phase for case in only}, key=PHASES.index) if only else arguments.phases
     begun = time.monotonic()

@@ -205,8 +205,10 @@ def undeploy(
     Raises:
         StillRunning, ApiError, Interrupted: as they say.
     """
-    # Not there, says Google of what it just listed: the next look decides.
-    patience = Patience(ctx, {**CHANGE, Kind.MISSING: (0, 1, 5)}, vertex.pace.scale)
+    # Not there, says Google of what it just listed; or its split no longer fits, because another one on the endpoint is
+    # undeployed at the same time (a destroy after a change that was cut off): the next look decides.
+    pauses = {**CHANGE, Kind.MISSING: (0, 1, 5), Kind.INVALID: (0.5, 1, 2, 4)}
+    patience = Patience(ctx, pauses, vertex.pace.scale)
     while True:
         # The operation first: if it ends between the two looks, the second one sees what it left.
         answer = vertex.operation(operation) if operation else None

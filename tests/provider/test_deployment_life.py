@@ -292,6 +292,18 @@ def test_a_busy_endpoint_delays_the_undeployment(cloud: LocalCloud, served: Exis
         assert other.deployed() == []
 
 
+def test_another_undeployment_at_the_same_time_moves_the_traffic(cloud: LocalCloud, served: Existing) -> None:
+    """A destroy after a change that was cut off undeploys both; each sees a split that the other one changes."""
+    message = (
+        "DeployedModel 1 of Endpoint `e` has 100% of the traffic. Assign its traffic to other DeployedModels."
+    )
+    cloud.admin.fault(UNDEPLOY, status={"code": "FAILED_PRECONDITION", "message": message})
+    with provider_on(cloud) as other:
+        other.delete("Deployment", served)
+        assert other.deployed() == []
+    assert not cloud.admin.unmet_faults()
+
+
 def test_a_lost_answer_to_the_undeployment_is_fine(cloud: LocalCloud, served: Existing) -> None:
     cloud.admin.fault(UNDEPLOY, reset="after")
     with provider_on(cloud) as other:
