@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infra.cli.common import Exit, console, fail
+from infra.cli.common import Exit, console, fail, print_json
 from infra.cli.target import Project, TargetRegion, give_up, target
 
 if TYPE_CHECKING:
@@ -42,13 +42,23 @@ def adopt(
         Path, typer.Option(metavar="FILE", help="File for `pulumi import` to write.")
     ] = Path("import.json"),
     force: Annotated[bool, typer.Option(help="Overwrite files that are there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="What was found and written, as JSON.")] = False,
 ) -> None:
     """Write the stack file and the import file with which a stack takes over an endpoint that exists.
 
     Only reads the cloud. Says what differs from what a stack would make, and what to type; docs/import.md has an
     example.
 
-        vertex-vllm adopt 7849235012345678901 --project my-project --region us-central1
+    \b
+    Examples:
+      vertex-vllm adopt 7849235012345678901 --project my-project --region us-central1
+      vertex-vllm adopt my-endpoint --project my-project --region us-central1 --deployed-model 123 --json
+
+    \b
+    Exit status:
+      0  written; what differs is in the text
+      2  wrong usage, no such endpoint, or its container cannot become a stack file
+      8  Vertex AI cannot be asked
     """
     import yaml
 
@@ -92,7 +102,17 @@ def adopt(
     except OSError as error:
         fail(f"{error.filename} cannot be written: {error.strerror}.")
     differences, refusal = _planned(stack_file, found.region, container, container_differences)
-    _tell(found, live, deployed, container, stack_file, import_file, differences, refusal)
+    report = _report(found, live, deployed, container) | {
+        "stack_file": _relative(stack_file),
+        "import_file": str(import_file),
+        "differences": differences,
+        "refused": refusal,
+    }
+    report["settings"]["vertex-vllm:stackFile"] = report["stack_file"]
+    if as_json:
+        print_json(report)
+    else:
+        _tell(report)
     if refusal:
         raise typer.Exit(Exit.BAD_INPUT)
 
@@ -178,57 +198,63 @@ def _planned(stack_file: Path, region: str, container: Json, differences: Any) -
     return differences(plan.container.inputs(), container), str(refusal or "")
 
 
-def _tell(
-    found: Endpoint,
-    live: Json,
-    deployed: Json,
-    container: Json,
-    stack_file: Path,
-    import_file: Path,
-    differences: list[str],
-    refusal: str,
-) -> None:
+def _report(found: Endpoint, live: Json, deployed: Json, container: Json) -> Json:
+    """What is there, and the settings that a stack needs to take it over."""
+    account = deployed.get("serviceAccount")
+    split = live.get("trafficSplit") or {}
+    return {
+        "endpoint": found.name,
+        "deployed_model_id": deployed["id"],
+        "model": deployed["model"],
+        "settings": {
+            "gcp:project": found.project,
+            "gcp:region": found.region,
+            "vertex-vllm:endpointId": found.id,
+            **({"vertex-vllm:serviceAccount": account} if account else {}),
+        },
+        "needs_token": any(each.get("name") == "HF_TOKEN" for each in container.get("env", ())),
+        "left": {
+            str(each["id"]): int(split.get(str(each["id"]), 0))
+            for each in live.get("deployedModels") or ()
+            if each.get("id") != deployed["id"]
+        },
+    }
+
+
+def _relative(path: Path) -> str:
     from infra.client.endpoint import ROOT
 
+    whole = path.resolve()
+    return str(whole.relative_to(ROOT) if whole.is_relative_to(ROOT) else whole)
+
+
+def _tell(report: Json) -> None:
     out = console()
 
     def say(text: str = "") -> None:
         out.print(text, markup=False, soft_wrap=True)
 
-    shown = stack_file.resolve()
-    relative = shown.relative_to(ROOT) if shown.is_relative_to(ROOT) else shown
-    say(f"{found.name}: deployed model {deployed['id']}, model {deployed['model']}")
-    say(f"wrote {relative} and {import_file}")
-    others = [each for each in live.get("deployedModels") or () if each.get("id") != deployed["id"]]
-    for other in others:
-        share = (live.get("trafficSplit") or {}).get(str(other["id"]), 0)
-        say(f"not taken over: deployed model {other['id']} ({share} % of the traffic); it goes on billing")
-    if refusal:
-        say(f"\nThe stack file is refused: {refusal}")
-    if differences:
+    say(f"{report['endpoint']}: deployed model {report['deployed_model_id']}, model {report['model']}")
+    say(f"wrote {report['stack_file']} and {report['import_file']}")
+    for id, share in report["left"].items():
+        say(f"not taken over: deployed model {id} ({share} % of the traffic); it goes on billing")
+    if report["refused"]:
+        say(f"\nThe stack file is refused: {report['refused']}")
+    elif report["differences"]:
         say("\nAnother container would be started, so the model would be uploaded and deployed anew:")
-        for each in differences:
+        for each in report["differences"]:
             say(f"  {each}")
-    if not refusal and not differences:
+    else:
         say("the stack file starts the same container: nothing is deployed anew")
     say("\nThen, in a stack of its own (pulumi stack init NAME):")
-    say(f"  pulumi config set gcp:project {found.project}")
-    say(f"  pulumi config set gcp:region {found.region}")
-    say(f"  pulumi config set vertex-vllm:stackFile {relative}")
-    say(f"  pulumi config set vertex-vllm:endpointId {found.id}")
-    account = deployed.get("serviceAccount")
-    if account:
-        say(f"  pulumi config set vertex-vllm:serviceAccount {account}")
-    else:
-        say(
-            "  (it runs as no service account of its own: a stack deploys with one, so the deployment is replaced)"
-        )
-    if any(each.get("name") == "HF_TOKEN" for each in container.get("env", ())):
+    for key, value in report["settings"].items():
+        say(f"  pulumi config set {key} {value}")
+    if "vertex-vllm:serviceAccount" not in report["settings"]:
+        say("  (it runs as no service account of its own; a stack deploys with one, so it is deployed anew)")
+    if report["needs_token"]:
         say("  pulumi config set --secret vertex-vllm:hfToken     # the one that the model was uploaded with")
     say(
-        "  pulumi config set vertex-vllm:bucket BUCKET           # an existing one in the region; left out, one is made"
+        "  pulumi config set vertex-vllm:bucket BUCKET           # an existing one in the region; else one is made"
     )
-    say(f"  pulumi import --file {import_file} --protect=false --generate-code=false")
-    say(
-        "  pulumi preview --diff                                # no replacement: names and labels change in place"
-    )
+    say(f"  pulumi import --file {report['import_file']} --protect=false --generate-code=false")
+    say("  pulumi preview --diff                                # names and labels change in place")

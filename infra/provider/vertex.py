@@ -45,12 +45,14 @@ class Clients:
     @functools.cached_property
     def models(self) -> v1.ModelServiceClient:
         """The client of the registry."""
-        return _library().ModelServiceClient(**self._options)
+        client: v1.ModelServiceClient = _library().ModelServiceClient(**self._options)
+        return client
 
     @functools.cached_property
     def endpoints(self) -> v1.EndpointServiceClient:
         """The client of endpoints and of what is deployed on them."""
-        return _library().EndpointServiceClient(**self._options)
+        client: v1.EndpointServiceClient = _library().EndpointServiceClient(**self._options)
+        return client
 
     @property
     def _options(self) -> dict[str, Any]:

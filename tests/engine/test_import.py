@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -67,16 +68,16 @@ def follow(stack: EngineStack, advice: str) -> None:
     assert TOKEN not in imported.output
 
 
-def live(cloud: LocalCloud, endpoint: str) -> dict[str, object]:
+def live(cloud: LocalCloud, endpoint: str) -> dict[str, Any]:
     """The endpoint."""
-    content: dict[str, object] = cloud.http.get(f"/v1/{endpoint}").raise_for_status().json()
+    content: dict[str, Any] = cloud.http.get(f"/v1/{endpoint}").raise_for_status().json()
     return content
 
 
 def test_what_a_notebook_made_is_taken_over(stack: EngineStack, made_by_hand: str) -> None:
     cloud = stack.cloud
     id = made_by_hand.rpartition("/")[2]
-    (deployed,) = live(cloud, made_by_hand)["deployedModels"]  # type: ignore[misc]
+    (deployed,) = live(cloud, made_by_hand)["deployedModels"]
     assert len(cloud.admin.requests(path=":deployModel")) == 1
     assert len(id) > 10
 
@@ -99,7 +100,7 @@ def test_what_a_notebook_made_is_taken_over(stack: EngineStack, made_by_hand: st
     assert outputs["deployed_model_id"] == deployed["id"]
     assert outputs["model"] == deployed["model"]
     assert len(cloud.admin.requests(path=":deployModel")) == 1
-    assert live(cloud, made_by_hand)["labels"]["vertex-vllm-stack"] == "local"  # type: ignore[index]
+    assert live(cloud, made_by_hand)["labels"]["vertex-vllm-stack"] == "local"
     assert ask(outputs, print).text
     stack.preview("--expect-no-changes")
     for text in (preview.output, up.output, stack("stack", "export").output):
@@ -113,7 +114,7 @@ def test_what_a_notebook_made_is_taken_over(stack: EngineStack, made_by_hand: st
 
     file.write_text(file.read_text().replace("max_model_len: 4096", "max_model_len: 2048"))
     assert stack.up().has("2 replaced")
-    (rolled,) = live(cloud, made_by_hand)["deployedModels"]  # type: ignore[misc]
+    (rolled,) = live(cloud, made_by_hand)["deployedModels"]
     assert rolled["id"] == stack.outputs()["deployed_model_id"] != deployed["id"]
 
     stack.destroy()

@@ -530,10 +530,7 @@ def test_what_a_killed_run_has_made_is_taken_over(plugin: Plugin, account: Made,
         (
             ENDPOINT,
             {"name": "my-endpoint", "location": "us-central1", "displayName": "a"},
-            [
-                "name: 'my-endpoint' is not valid: the endpoint's id is meant: 1 to 10 digits, the first "
-                "not 0."
-            ],
+            ["name: 'my-endpoint' is not valid: the endpoint's id is meant: digits, the first not 0."],
         ),
         (
             ENDPOINT,
