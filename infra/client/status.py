@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
-from infra.client.logs import Entry, parse_time, printable
+from infra.client.logs import Entry, printable
 from infra.recipes.costs import UNKNOWN, costs_of_machines
+from infra.rfc3339 import parse_time
 
 __all__ = [
     "Deployment",
