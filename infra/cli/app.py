@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from typing import Final
+
 import typer
 
 from infra.cli import (
@@ -27,37 +31,65 @@ from infra.cli import (
 
 __all__ = ["app"]
 
+_BEFORE: Final = "Before there is a deployment"
+_AFTER: Final = "After pulumi up"
+
+
+def _flowing(text: str | None) -> str:
+    """A docstring as help: Typer keeps the line ends of a paragraph, and breaks its lines once more."""
+    paragraphs = inspect.cleandoc(text or "").split("\n\n")
+    return "\n\n".join(each if each.startswith("\b") else each.replace("\n", " ") for each in paragraphs)
+
+
 app = typer.Typer(
     name="vertex-vllm",
-    help="Large language models with vLLM on Vertex AI.",
+    help=_flowing(
+        """Large language models with vLLM on Vertex AI.
+
+        \b
+        Examples:
+          vertex-vllm explain stacks/meta-llama-3.1-8b-instruct.l4x1.yaml
+          vertex-vllm chat --stack local "What is Pulumi?"
+          vertex-vllm status --stack dev --watch
+
+        Each command shows its examples and its exit status with --help; docs/command-line.md tells the rest.
+        """
+    ),
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # a local may hold a token
 )
 
-app.command("adopt")(adopt.adopt)
-app.command("explain")(explain.explain)
-app.command("chat")(chat.chat)
-app.command("fit")(fit.fit)
-app.command("preflight")(preflight.preflight)
-app.command("report")(report.report)
-app.command("recover")(recover.recover)
-app.command("bench")(bench.bench)
-app.command("predict")(predict.predict)
-app.command("smoke")(smoke.smoke)
-app.command("snippets")(snippets.snippets)
-app.command("diagnose")(diagnose.diagnose)
-app.command("logs")(logs.logs)
-app.command("status")(status.status)
-app.command("sweep")(sweep.sweep)
-app.command("stop")(life.stop)
-app.command("start")(life.start)
+
+def _command(to: typer.Typer, name: str, function: Callable[..., None], panel: str | None = None) -> None:
+    to.command(name, help=_flowing(function.__doc__), rich_help_panel=panel)(function)
+
+
+_command(app, "explain", explain.explain, _BEFORE)
+_command(app, "fit", fit.fit, _BEFORE)
+_command(app, "preflight", preflight.preflight, _BEFORE)
+_command(app, "report", report.report, _BEFORE)
+_command(app, "adopt", adopt.adopt, _BEFORE)
+_command(app, "chat", chat.chat, _AFTER)
+_command(app, "predict", predict.predict, _AFTER)
+_command(app, "snippets", snippets.snippets, _AFTER)
+_command(app, "smoke", smoke.smoke, _AFTER)
+_command(app, "status", status.status, _AFTER)
+_command(app, "logs", logs.logs, _AFTER)
+_command(app, "diagnose", diagnose.diagnose, _AFTER)
+_command(app, "bench", bench.bench, _AFTER)
+_command(app, "stop", life.stop, _AFTER)
+_command(app, "start", life.start, _AFTER)
+_command(app, "recover", recover.recover, _AFTER)
+_command(app, "sweep", sweep.sweep, _AFTER)
 
 models = typer.Typer()
-app.add_typer(models, name="models")
-models.callback(invoke_without_command=True)(models_list.models_callback)
-models.command("list")(models_list.list_models)
-models.command("show")(models_list.show)
-models.command("add")(models_add.add)
+app.add_typer(models, name="models", rich_help_panel=_BEFORE)
+models.callback(invoke_without_command=True, help=_flowing(models_list.models_callback.__doc__))(
+    models_list.models_callback
+)
+_command(models, "list", models_list.list_models)
+_command(models, "show", models_list.show)
+_command(models, "add", models_add.add)
 
 
 @app.callback()

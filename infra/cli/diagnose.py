@@ -264,7 +264,7 @@ def _show_unknown(out: Console, subject: _Subject) -> None:
 
 def _last_deployment(gathered: Gathered) -> str:
     """Which deployment it is about, and how that went: a `pulumi up` may have failed before it deployed anything."""
-    from infra.client.logs import parse_time
+    from infra.rfc3339 import parse_time
 
     if not gathered.operation:
         return "Vertex AI knows of no deployment on this endpoint."

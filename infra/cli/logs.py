@@ -90,7 +90,8 @@ def logs(
       vertex-vllm logs --stack dev
       vertex-vllm logs --stack dev --follow --severity warning
       vertex-vllm logs --stack dev --all --since 2h --text "KV cache"
-      vertex-vllm logs --endpoint 1234567890 --project my-project --region us-central1 --json | jq -r .entries[].text
+      vertex-vllm logs --stack dev --severity error --json | jq -r .entries[].text
+      vertex-vllm logs --endpoint 1234567890 --project P --region us-central1
 
     \b
     Exit status:

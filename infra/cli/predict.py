@@ -27,7 +27,7 @@ _FILE = "A file of instances"
 
 def predict(
     prompt: Annotated[
-        str | None, typer.Argument(metavar="[PROMPT]", help="The text to go on with; `-` or a pipe is stdin.")
+        str | None, typer.Argument(metavar="PROMPT", help="The text to go on with; `-` or a pipe is stdin.")
     ] = None,
     stack: StackName = None,
     outputs: OutputsFile = None,
@@ -73,7 +73,7 @@ def predict(
         str | None,
         typer.Option(
             metavar="PATH|URL",
-            help="multi_modal_data. Llama 3.2 wants a prompt that begins <|begin_of_text|><|image|>.",
+            help="multi_modal_data; the prompt of Llama 3.2 then begins as in the example.",
             rich_help_panel=_FIELDS,
         ),
     ] = None,
@@ -119,9 +119,10 @@ def predict(
     Examples:
       vertex-vllm predict --stack dev "A car is" --max-tokens 64 --raw-response
       echo "A car is" | vertex-vllm predict --stack dev --json
+      vertex-vllm predict --stack dev --image a.png "<|begin_of_text|><|image|>A"
       vertex-vllm predict --stack dev --lora-id sql "Rows of the table a"
-      vertex-vllm predict --stack dev --instances prompts.jsonl --max-tokens 200 --concurrency 32
-      vertex-vllm predict --endpoint 123 --project my-project --region us-central1 "Hello"
+      vertex-vllm predict --stack dev --instances prompts.jsonl --concurrency 32
+      vertex-vllm predict --endpoint 123 --project P --region us-central1 "Hello"
 
     \b
     Exit status:

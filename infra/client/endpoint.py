@@ -12,18 +12,16 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from infra import naming
 from infra.client.errors import BadTarget, NoAnswer
 from infra.client.pulumi import ROOT, Pulumi
+from infra.client.rest import TIMEOUT_S, ask, http_client
 from infra.client.token import Token
 from infra.preflight.subject import hosts
 from infra.recipes.urls import api_host, endpoint_urls
-
-if TYPE_CHECKING:
-    import httpx
 
 __all__ = [
     "DEDICATED_TIMEOUT_S",
@@ -33,7 +31,6 @@ __all__ = [
     "Deployed",
     "Endpoint",
     "find",
-    "http_client",
     "read",
     "stack_outputs",
 ]
@@ -48,7 +45,6 @@ _NAME: Final = re.compile(r"projects/([a-z0-9.:-]+)/locations/([a-z0-9-]+)/endpo
 """Strict, for a region becomes part of a host, and a token is sent there."""
 _DNS: Final = re.compile(r"[a-z0-9][a-z0-9.-]*\.prediction\.vertexai\.goog")
 _ID: Final = re.compile(r"[1-9][0-9]*|[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_API_S: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -309,13 +305,6 @@ def read(endpoint: Endpoint, token: Token) -> Endpoint:
     return replace(_of_document(document, override), outputs=endpoint.outputs, stack=endpoint.stack)
 
 
-def http_client(*, local: bool, timeout_s: float | None) -> httpx.Client:
-    """A client for one endpoint; on this machine never through a proxy, whatever the environment says."""
-    import httpx
-
-    return httpx.Client(trust_env=not local, timeout=timeout_s)
-
-
 def _override(environ: Mapping[str, str]) -> str | None:
     """Another address of Vertex AI than Google's, without a version; None where the environment has none."""
     nowhere = "no-region"
@@ -403,35 +392,10 @@ def _ask(
     api: str, path: str, token: Token, *, local: bool, absent: tuple[int, ...] = (404,), **query: str
 ) -> dict[str, Any] | None:
     """A GET of Vertex AI's v1; None for what does not exist, by the status of the answer."""
-    import httpx
-
-    host = urlsplit(api).netloc
-    try:
-        with http_client(local=local, timeout_s=_API_S) as http:
-            response = http.get(f"{api}/v1/{path}", params=query, headers=token.headers())
-    except httpx.HTTPError as error:
-        start = " Is the local cloud up? make env starts it." if local else ""
-        raise NoAnswer(f"{host} cannot be reached: {error or type(error).__name__}.{start}") from None
-    try:
-        document = response.json()
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise NoAnswer(f"{host} answers {response.status_code} without JSON (a proxy or a sign-in page?)")
-    if response.is_success:
-        return document
-    said = document.get("error")
-    message = " ".join(str(said.get("message") or "").split())[:400] if isinstance(said, dict) else ""
-    if response.status_code in absent:
-        return None
-    if response.status_code in (401, 403):
-        role = (
-            "the role roles/aiplatform.user has the permission"
-            if response.status_code == 403
-            else "log in again"
-        )
-        raise NoAnswer(f"{host} answers {response.status_code}: {message or 'no reason'}\n  {role}.")
-    raise NoAnswer(f"{host} answers {response.status_code}: {message or 'no reason'}")
+    with http_client(local=local, timeout_s=TIMEOUT_S) as http:
+        url = f"{api}/v1/{path}"
+        role = "roles/aiplatform.user"
+        return ask(http, "GET", url, token, local=local, role=role, absent=absent, params=query)
 
 
 def _first(environ: Mapping[str, str], *names: str) -> str | None:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from infra import naming
-from infra.client.endpoint import Endpoint, http_client
+from infra.client.endpoint import Endpoint
 from infra.client.errors import BadTarget, NoAnswer
+from infra.client.rest import TIMEOUT_S, ask, http_client
 from infra.client.token import Token
 from infra.preflight.subject import hosts
 
@@ -25,13 +25,7 @@ Json = dict[str, Any]
 RESPONSES: Final = "aiplatform.googleapis.com/prediction/online/response_count"
 """Answers by their HTTP status (cloud.google.com/monitoring/api/metrics_gcp, aiplatform)."""
 
-_TIMEOUT_S: Final = 30.0
 _LOGGING: Final = "https://logging.googleapis.com/v2"
-_ROLES: Final = {
-    "logging": "the role roles/logging.viewer",
-    "monitoring": "the role roles/monitoring.viewer",
-    "aiplatform": "the role roles/aiplatform.viewer",
-}
 
 
 class Google:
@@ -46,7 +40,7 @@ class Google:
         environ = os.environ if environ is None else environ
         self._endpoint = endpoint
         self._token: Token = endpoint.token(environ)
-        self._http: httpx.Client = http_client(local=endpoint.local, timeout_s=_TIMEOUT_S)
+        self._http: httpx.Client = http_client(local=endpoint.local, timeout_s=TIMEOUT_S)
         own = {"GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT": endpoint.api} if endpoint.local else {}
         self._monitoring = hosts({}, {**environ, **own}, region=endpoint.region).monitoring
         logging = (environ.get("GOOGLE_LOGGING_CUSTOM_ENDPOINT") or "").rstrip("/")
@@ -136,26 +130,13 @@ class Google:
     def _send(
         self, method: str, url: str, service: str, *, absent: bool = False, **content: Any
     ) -> Json | None:
-        import httpx
-
-        host = urlsplit(url).netloc
-        try:
-            response = self._http.request(method, url, headers=self._token.headers(), **content)
-        except httpx.HTTPError as error:
-            start = " Is the local cloud up? make env starts it." if self._endpoint.local else ""
-            raise NoAnswer(f"{host} cannot be reached: {error or type(error).__name__}.{start}") from None
-        try:
-            document = response.json() if response.content else {}
-        except ValueError:
-            document = None
-        if not isinstance(document, dict):
-            raise NoAnswer(f"{host} answers {response.status_code} without JSON (a proxy or a sign-in page?)")
-        if response.is_success:
-            return document
-        refusal = document.get("error")
-        said = refusal.get("message") if isinstance(refusal, dict) else None
-        message = " ".join(str(said or "no reason").split())[:400]
-        if absent and response.status_code == 404:
-            return None
-        hint = f"\n  {_ROLES[service]} has the permission." if response.status_code == 403 else ""
-        raise NoAnswer(f"{host} answers {response.status_code}: {message}{hint}")
+        return ask(
+            self._http,
+            method,
+            url,
+            self._token,
+            local=self._endpoint.local,
+            role=f"roles/{service}.viewer",
+            absent=(404,) if absent else (),
+            **content,
+        )

@@ -15,6 +15,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from infra.provider.failures import redact
+from infra.rfc3339 import parse_time
 
 __all__ = ["SEVERITIES", "Entry", "console_url", "follow", "log_filter", "newest", "parse_since", "printable"]
 
@@ -239,19 +240,10 @@ def parse_since(text: str, now: datetime) -> datetime:
             return now - timedelta(seconds=float(duration[1]) * _UNITS[duration[2]])
         except OverflowError:
             pass
-    moment = parse_time(text)
+    moment = parse_time(text.strip())
     if moment is None or duration:
         raise ValueError(f"{text!r} is neither a duration (30m, 2h, 1d) nor a time (2026-11-26T18:00:00Z)")
     return moment
-
-
-def parse_time(text: str) -> datetime | None:
-    """A time as Google writes it (up to nanoseconds), in UTC; None where it is none."""
-    try:
-        moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text.strip()))
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 def printable(text: str) -> str:

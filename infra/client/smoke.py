@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from infra.client.advice import advice, message_of
-from infra.client.endpoint import Endpoint, http_client
+from infra.client.endpoint import Endpoint
+from infra.client.rest import http_client
 from infra.client.token import Token
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from infra import expiry
-from infra.client.logs import Entry, parse_time, printable
+from infra.client.logs import Entry, printable
 from infra.recipes.costs import UNKNOWN, costs_of_machines
+from infra.rfc3339 import parse_time
 
 __all__ = [
     "Deployment",

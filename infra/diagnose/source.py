@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from infra.client import Endpoint
 from infra.client.google import Google
-from infra.client.logs import console_url, log_filter, newest, parse_time
+from infra.client.logs import console_url, log_filter, newest
+from infra.rfc3339 import parse_time
 
 __all__ = ["Gathered", "gather"]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from infra import naming
 from infra.client import NoAnswer
-from infra.client.endpoint import http_client
+from infra.client.rest import TIMEOUT_S, http_client
 from infra.client.token import Token
 from infra.preflight.subject import hosts
 from infra.recovery.strays import Stray
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["Google"]
 
 Json = dict[str, Any]
-_TIMEOUT_S: Final = 30.0
 
 
 class Google:
@@ -38,7 +37,7 @@ class Google:
         self._hosts = hosts(config, environ, region=region)
         self._local = naming.is_loopback(self._hosts.vertex)
         self._token = Token(local=self._local, environ=_login(config, environ))
-        self._http: httpx.Client = http_client(local=self._local, timeout_s=_TIMEOUT_S)
+        self._http: httpx.Client = http_client(local=self._local, timeout_s=TIMEOUT_S)
 
     def vertex(self, location: str, path: str, **query: str) -> Json | None:
         """A resource of Vertex AI, None where there is none. `path` is below the version."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from infra import naming
-from infra.client.endpoint import http_client
+from infra.client.rest import TIMEOUT_S, http_client
 from infra.client.token import Token
 from infra.preflight.subject import hosts
 from infra.sweep.look import Place, Unanswered
@@ -17,7 +17,6 @@ __all__ = ["Google", "place_of"]
 
 Json = dict[str, Any]
 
-_TIMEOUT_S: Final = 30.0
 _PAUSES_S: Final = (0.5, 2.0)  # before a question is asked again that nobody answered
 _DISABLED: Final = ("SERVICE_DISABLED", "accessNotConfigured")
 
@@ -55,7 +54,7 @@ class Google:
     def __init__(self, place: Place, environ: Mapping[str, str]) -> None:
         self.local = naming.is_loopback(next(iter(place.vertex.values())))
         self._token = Token(local=self.local, environ=environ, project=place.project)
-        self._http = http_client(local=self.local, timeout_s=_TIMEOUT_S)
+        self._http = http_client(local=self.local, timeout_s=TIMEOUT_S)
 
     def close(self) -> None:
         """Closes its connections."""

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from infra.client.errors import NoAnswer
-from infra.client.logs import parse_time, printable
+from infra.client.logs import printable
 from infra.expiry import LABEL
+from infra.rfc3339 import parse_time
 from infra.sweep.found import Thing, belongs_to, deployed, described, key_of
 
 __all__ = ["Ask", "Look", "Place", "Unanswered", "everything", "in_region", "objects_in"]

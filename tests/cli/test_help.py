@@ -66,6 +66,19 @@ def test_examples_name_the_command_and_options_that_it_has(name: str) -> None:
     assert own, f"the help of {name} has no example of its own"
 
 
+def test_the_help_of_all_commands_has_examples_that_are_commands() -> None:
+    root = typer.main.get_command(app)
+    found = re.findall(r"^  vertex-vllm (\S+)", root.help or "", re.MULTILINE)
+    assert len(found) == 3
+    assert set(found) <= set(commands())
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_a_paragraph_is_broken_by_the_terminal_alone(name: str) -> None:
+    for paragraph in (commands()[name].help or "").split("\n\n"):
+        assert paragraph.startswith("\b") or "\n" not in paragraph.strip(), paragraph
+
+
 @pytest.mark.parametrize("name", sorted(commands()))
 def test_every_command_has_output_for_machines(name: str) -> None:
     options = {word: each for each in commands()[name].params for word in each.opts}

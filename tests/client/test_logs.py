@@ -88,7 +88,8 @@ def test_a_line_has_the_level_that_it_says(at_least: str, payload: str) -> None:
     for number, (given, line, level) in enumerate(LEVELS):
         said = line if payload == "textPayload" else {"message": line}
         found = entry(number) | {"textPayload": None, payload: said, "severity": given, "resource": resource}
-        (shown,) = newest(lambda _, one=found: {"entries": [one]}, "p", "", 1)
+        ask, _ = pages({"entries": [found]})
+        (shown,) = newest(ask, "p", "", 1)
         assert shown.severity == level
         assert selects(found) is (SEVERITIES.index(level) >= SEVERITIES.index(at_least)), line
 

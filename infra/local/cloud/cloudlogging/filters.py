@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
 from infra.local.cloud.errors import GoogleError, invalid
+from infra.rfc3339 import parse_time
 
 Json = dict[str, Any]
 Predicate = Callable[[Json], bool]
@@ -46,17 +46,6 @@ def severity_number(text: str) -> int | None:
     if re.fullmatch(r"[0-9]{1,3}", text):
         return int(text) if int(text) in SEVERITIES.values() else None
     return SEVERITIES.get({"WARN": "WARNING", "FATAL": "CRITICAL"}.get(text.upper(), text.upper()))
-
-
-def parse_time(text: str) -> datetime | None:
-    """An RFC 3339 time (or a date) in UTC; None if it is none."""
-    # fromisoformat takes at most six digits of a second; nanoseconds are cut.
-    text = re.sub(r"(\.\d{6})\d+", r"\1", text)
-    try:
-        moment = datetime.fromisoformat(text)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 def compile_filter(text: str) -> Predicate:

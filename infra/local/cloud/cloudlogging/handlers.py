@@ -14,6 +14,7 @@ from infra.local.cloud.errors import GoogleError, invalid, not_found
 from infra.local.cloud.projects import Project
 from infra.local.cloud.rest import Call
 from infra.local.cloud.store import decode_token, encode_token
+from infra.rfc3339 import parse_time
 
 Json = dict[str, Any]
 SERVICE = "logging.googleapis.com"
@@ -138,8 +139,6 @@ def _severity(value: Any) -> str:
 
 
 def _timestamp(text: str) -> str:
-    from infra.local.cloud.cloudlogging.filters import parse_time
-
     moment = parse_time(text)
     if moment is None:
         raise invalid(f"Invalid value at 'entries[].timestamp' (Timestamp), \"{text}\"")
