@@ -1,7 +1,7 @@
 """What a killed run was creating and did create: found in the local cloud, so that the engine takes it into its state.
 
 Only what the engine alone would create a second time, or would be refused to: resources of pulumi-gcp with an id that
-can be told from their inputs. Grants and APIs can be set twice, and vertexserving finds its own again.
+can be told from their inputs. Grants, APIs and objects can be set twice, and vertexserving finds its own again.
 """
 
 from __future__ import annotations
@@ -56,8 +56,12 @@ def created(pending: Iterable[Mapping[str, Any]], exists: Callable[[str], bool])
 
 
 def needs_a_deployment(pending: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether a killed run was creating what only the provider itself can find again."""
+    """Whether a killed run was creating what only another create of the same can find again.
+
+    Objects cannot be imported by pulumi-gcp, so an object that exists and that no state has would keep the bucket.
+    """
     return any(
-        operation["type"] == "creating" and operation["resource"]["type"].startswith("vertexserving:")
+        operation["type"] == "creating"
+        and operation["resource"]["type"].startswith(("vertexserving:", "gcp:storage/bucketObject:"))
         for operation in pending
     )

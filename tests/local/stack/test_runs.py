@@ -200,6 +200,8 @@ def test_what_a_killed_run_did_create_is_found_by_its_id() -> None:
 def test_what_only_the_provider_finds_again_asks_for_a_deployment() -> None:
     model = {"type": "creating", "resource": {"type": "vertexserving:index:Model"}}
     assert needs_a_deployment([*PENDING, model]) is True
+    upload = {"type": "creating", "resource": {"type": "gcp:storage/bucketObject:BucketObject"}}
+    assert needs_a_deployment([*PENDING, upload]) is True
     assert needs_a_deployment(PENDING) is False
 
 
