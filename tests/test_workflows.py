@@ -202,7 +202,7 @@ def test_the_sweeps_script_is_bash_of_options_that_exist_and_has_no_secret() -> 
     assert {option for line in lines for option in re.findall(r"--[a-z-]+", line)} <= known
 
 
-@pytest.mark.parametrize(("removes", "status"), [("", 0), ("", 9), ("false", 3), ("true", 9)])
+@pytest.mark.parametrize(("removes", "status"), [("", 0), ("", 10), ("false", 3), ("true", 10)])
 def test_the_sweep_reports_and_removes_only_what_expired_where_it_is_asked_to(
     removes: str, status: int, tmp_path: Path
 ) -> None:

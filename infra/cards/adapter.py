@@ -135,13 +135,15 @@ def read_adapter(folder: Path) -> Adapter:
             remedy = "save it again with save_pretrained(…, safe_serialization=True)"
             raise AdapterError(f"the weights are in {other}, which is a pickle; {WEIGHTS} is needed.", remedy)
         raise AdapterError(f"the folder has no {WEIGHTS}.", _SAVE)
+    if _is_pointer(folder / WEIGHTS):
+        raise AdapterError(f"{WEIGHTS} is only a Git LFS pointer to the file.", "git lfs pull")
     try:
         header = read_header(folder / WEIGHTS)
         tensors = tensors_of(header, WEIGHTS)
         whole = 8 + _header_bytes(folder / WEIGHTS) + sum(tensor.bytes for tensor in tensors)
         size = (folder / WEIGHTS).stat().st_size
     except (CheckpointError, OSError) as error:
-        said = str(error).removeprefix(f"{folder / WEIGHTS}: ")
+        said = str(error).removeprefix(f"{folder / WEIGHTS}: ").partition(" If it is")[0]
         raise AdapterError(f"{WEIGHTS}: {said}", "copy the file again") from None
     if size != whole:
         text = f"{WEIGHTS} has {size} bytes, and its header says {whole}: it is not whole."
@@ -152,6 +154,17 @@ def read_adapter(folder: Path) -> Adapter:
 
 
 _SAVE: Final = "save the adapter there with PEFT's save_pretrained"
+
+
+def _is_pointer(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_POINTER)) == _POINTER
+    except OSError:
+        return False  # said by who reads all of it
+
+
+_POINTER: Final = b"version https://git-lfs"
 
 
 def _header_bytes(path: Path) -> int:

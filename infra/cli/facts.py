@@ -389,7 +389,14 @@ def running(explained: Explanation) -> tuple[tuple[str, str], ...]:
         ("requests", f"max_num_seqs {sequences:,}{batch}"),
         ("utilization", f"{plan.vllm.gpu_memory_utilization:g}{budget}"),
         *((("expires", until),) if until else ()),
+        *((("adapters", adapters_of(plan)),) if plan.stack.lora else ()),
     )
+
+
+def adapters_of(plan: ServingPlan) -> str:
+    """The LoRA adapters that the stack file names, and which of them are uploaded."""
+    uploaded = {each.name: f" ({each.bytes / 1e6:.1f} MB, uploaded)" for each in plan.adapters}
+    return ", ".join(f"{name}: {place}{uploaded.get(name, '')}" for name, place in plan.stack.lora.items())
 
 
 def cost_title(plan: ServingPlan) -> str:

@@ -90,7 +90,7 @@ def sweep(
       2  wrong usage
       3  something of a stack is there whose state cannot be read from here
       8  a region, a service or the credentials did not answer, and nothing else was found
-      9  something is in no state or has expired
+      10  something is in no state or has expired
     """
     if dry_run and (remove or yes):
         fail("--dry-run only lists; leave it out, or leave out --remove and --yes.")

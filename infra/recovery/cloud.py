@@ -69,6 +69,10 @@ class Google:
         """A bucket."""
         return self._send("GET", f"{self._hosts.storage}/b/{quote(name, safe='')}")
 
+    def object(self, bucket: str, name: str) -> Json | None:
+        """An object's metadata."""
+        return self._send("GET", f"{self._hosts.storage}/b/{quote(bucket, safe='')}/o/{quote(name, safe='')}")
+
     def bucket_policy(self, name: str) -> Json | None:
         """The IAM policy of a bucket."""
         query = {"optionsRequestedPolicyVersion": "3"}

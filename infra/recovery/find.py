@@ -1,7 +1,7 @@
 """What a pending create of a killed run did make: found in the cloud by its chosen id, or else by its content.
 
-Every type that the program creates is here but two: an API is enabled again without harm and stays after a destroy, and
-a BucketDisposal exists in the state only.
+Every type that the program creates is here but three: an API is enabled again without harm and stays after a destroy; a
+BucketDisposal and a LeftoverCheck exist in the state only.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Cloud(Protocol):
     def account(self, name: str) -> Json | None: ...
     def project_policy(self, project: str) -> Json | None: ...
     def bucket(self, name: str) -> Json | None: ...
+    def object(self, bucket: str, name: str) -> Json | None: ...
     def bucket_policy(self, name: str) -> Json | None: ...
     def dashboards(self, project: str) -> list[Json]: ...
     def alert_policies(self, project: str) -> list[Json]: ...
@@ -85,6 +86,11 @@ def _account(inputs: Inputs, cloud: Cloud, known: Collection[str]) -> Found | No
 
 def _bucket(inputs: Inputs, cloud: Cloud, known: Collection[str]) -> Found | None:
     return Found(inputs["name"], "bucket exists") if cloud.bucket(inputs["name"]) else None
+
+
+def _object(inputs: Inputs, cloud: Cloud, known: Collection[str]) -> Found | None:
+    bucket, name = inputs["bucket"], inputs["name"]
+    return Found(f"{bucket}-{name}", "object exists") if cloud.object(bucket, name) else None
 
 
 def _project_grant(inputs: Inputs, cloud: Cloud, known: Collection[str]) -> Found | None:
@@ -186,6 +192,7 @@ _FINDERS: dict[str, Callable[[Inputs, Cloud, Collection[str]], Found | None]] = 
     "gcp:serviceaccount/account:Account": _account,
     "gcp:storage/bucket:Bucket": _bucket,
     "gcp:projects/iAMMember:IAMMember": _project_grant,
+    "gcp:storage/bucketObject:BucketObject": _object,
     "gcp:storage/bucketIAMMember:BucketIAMMember": _bucket_grant,
     "gcp:monitoring/dashboard:Dashboard": _dashboard,
     "gcp:monitoring/alertPolicy:AlertPolicy": _alert_policy,

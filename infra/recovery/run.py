@@ -244,7 +244,7 @@ def _wait_for_undeployment(operation: Json, cloud: Cloud, say: Callable[[str], N
 
 def _keep(document: Json, folder: Path, stack: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    at = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")[:-3]
+    at = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
     path = folder / f"{stack}-{at}.json"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(document, file, indent=2)

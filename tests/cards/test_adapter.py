@@ -95,7 +95,7 @@ def one_below(folder: Path) -> None:
         ),
         (lambda folder: (folder / WEIGHTS).unlink(), "the folder has no adapter_model.safetensors", "save"),
         (pickled, "the weights are in adapter_model.bin, which is a pickle", "safe_serialization=True"),
-        (lfs, "fetch the file itself: git lfs pull", "copy the file again"),
+        (lfs, "is only a Git LFS pointer to the file", "git lfs pull"),
         (cut, "it is not whole", "copy the file again"),
         (lambda folder: (folder / WEIGHTS).write_bytes(weights({})), "holds no tensor", "save"),
         (lambda folder: (folder / WEIGHTS).write_bytes(b""), "not a safetensors file", "copy the file again"),

@@ -25,6 +25,7 @@ from infra.fit import Fit, Limits, Outcome, OutOfMemory
 from infra.recipes import ServingPlan, catalog, plan
 from infra.recipes.errors import DoesNotFit
 from infra.recipes.memory import Choice
+from tests.adapters import write_adapter
 
 FitOf = Callable[..., Fit]
 ROOT = Path(__file__).resolve().parents[2]
@@ -230,6 +231,16 @@ def test_the_bar_with_colour_is_blocks(explained: Explanation) -> None:
     page = text_of(explained, colored=True)
     assert "█" * 40 in page
     assert "\x1b[" in page
+
+
+def test_adapters_are_named(tmp_path: Path) -> None:
+    write_adapter(tmp_path / "adapters" / "sql")
+    file = tmp_path / "mine.yaml"
+    file.write_text(Path(LLAMA).read_text() + "lora: {sql: ./adapters/sql, hub: me/a}\n")
+    done = CliRunner().invoke(app, ["explain", str(file)])
+    assert done.exit_code == 0, done.output
+    assert "sql: ./adapters/sql (0.2 MB, uploaded), hub: me/a" in " ".join(done.output.split())
+    assert "adapters" not in CliRunner().invoke(app, ["explain", LLAMA]).output
 
 
 def test_a_stack_that_does_not_start(explained: Explanation, small: Fit, refusal: DoesNotFit) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from infra.local.cloud.testing import PROJECT, REGION
 from tests.client.conftest import Served, served
+from tests.client.talking import SHARED, talking
 
 __all__ = ["served"]
 
@@ -51,6 +53,23 @@ def test_curl_streams(served: Served, kind: str) -> None:
     assert "".join(each[0]["delta"].get("content") or "" for each in pieces if each).startswith(BUILT_IN)
 
 
+def test_a_tool_call_is_answered() -> None:
+    with talking() as made:
+        shared = f"projects/{PROJECT}/locations/{REGION}/endpoints/{SHARED}"
+        done = run("openai_tools.py", BASE_URL=f"{made.cloud.url}/v1beta1/{shared}")
+    assert done.returncode == 0, done.stderr
+    called, answered = done.stdout.splitlines()
+    assert called.startswith("> get_weather({")
+    assert BUILT_IN in answered
+    assert "4 degrees, rain" in answered
+
+
+def test_a_tool_call_needs_its_line_in_the_stack_file(served: Served) -> None:
+    done = run("openai_tools.py", BASE_URL=served.urls["shared"].openai_base_url)
+    assert done.returncode != 0
+    assert "below vllm: add tool_calling: true" in done.stderr
+
+
 def test_curl_fails_where_the_endpoint_does(served: Served) -> None:
     """A dedicated endpoint on the shared host, which is how clients go wrong."""
     wrong = served.urls["shared"].openai_base_url.replace("/1001", "/1002")
@@ -70,4 +89,4 @@ def test_without_an_address_it_says_where_to_get_it(name: str) -> None:
 def test_the_table_has_every_example() -> None:
     files = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".sh")} - {"access.py"}
     listed = set(re.findall(r"^\| `([\w.]+)` \|", (EXAMPLES / "README.md").read_text(), re.MULTILINE))
-    assert listed == files == {*ANSWERS, "curl.sh"}
+    assert listed == files == {*ANSWERS, "curl.sh", "openai_tools.py"}

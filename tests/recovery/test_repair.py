@@ -43,6 +43,9 @@ class FakeCloud:
     def bucket(self, name: str) -> Json | None:
         return {"name": name} if name in self.have.get("buckets", {}) else None
 
+    def object(self, bucket: str, name: str) -> Json | None:
+        return {"name": name} if f"{bucket}/{name}" in self.have.get("objects", ()) else None
+
     def bucket_policy(self, name: str) -> Json | None:
         return self.have.get("policy")
 
@@ -111,6 +114,12 @@ def alert(name: str, query: str = 'x{endpoint_id="77"}', **labels: str) -> Json:
             f"projects/{P}/serviceAccounts/serving@{P}.iam.gserviceaccount.com",
         ),
         ("gcp:storage/bucket:Bucket", {"name": "b-1"}, {"buckets": {"b-1": {}}}, "b-1"),
+        (
+            "gcp:storage/bucketObject:BucketObject",
+            {"bucket": "b-1", "name": "lora/sql/adapter_config.json"},
+            {"objects": ["b-1/lora/sql/adapter_config.json"]},
+            "b-1-lora/sql/adapter_config.json",
+        ),
         (
             "gcp:projects/iAMMember:IAMMember",
             {"project": P, **GRANT},

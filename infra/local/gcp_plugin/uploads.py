@@ -7,6 +7,7 @@ uses, does the same from 16 MiB on and sends what is smaller in one request.
 from __future__ import annotations
 
 import re
+import time
 from typing import BinaryIO, Final
 from urllib.parse import quote, urlsplit
 
@@ -20,6 +21,8 @@ CHUNK_BYTES = 16 * 2**20
 
 _STALLED: Final = 10
 """Answers in a row that say that nothing more has arrived."""
+
+_TELL_SECONDS: Final = 2.0
 
 _RANGE: Final = re.compile(r"bytes=0-(\d+)")
 
@@ -43,6 +46,7 @@ def upload(rest: Rest, ctx: Context, bucket: str, metadata: Json, content: Binar
     """
     session = _begin(rest, ctx, bucket, metadata, size)
     at = stalled = 0
+    told = time.monotonic()
     while True:
         if ctx.cancelled.is_set():
             raise ResourceError(
@@ -64,7 +68,9 @@ def upload(rest: Rest, ctx: Context, bucket: str, metadata: Json, content: Binar
                 f"{metadata['name']} cannot be uploaded: the service takes no more than {at} of {size} bytes. Has "
                 "the file changed meanwhile? Run `pulumi up` again."
             )
-        ctx.status(f"uploaded {at / 1e6:.0f} of {size / 1e6:.0f} MB")
+        if time.monotonic() - told > _TELL_SECONDS:
+            told = time.monotonic()
+            ctx.status(f"uploaded {at / 1e6:.0f} of {size / 1e6:.0f} MB")
 
 
 def _begin(rest: Rest, ctx: Context, bucket: str, metadata: Json, size: int) -> str:
