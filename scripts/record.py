@@ -69,10 +69,10 @@ PICTURES: Final = (
     ),
     Picture(
         "diagnose",
-        "why did it fail? The guide's first failure, by its published line",
+        "why did it fail? The guide's fourth failure, by its published line",
         (
-            "./vertex-vllm diagnose stacks/llama-3.2-11b-vision-instruct.a100x1.yaml"
-            " --log tests/diagnose/cases/oom-of-the-guide.log",
+            "./vertex-vllm diagnose stacks/meta-llama-3.1-8b-instruct.l4x1.yaml"
+            " --log tests/diagnose/cases/kv-of-the-guide.log",
         ),
         width=116,
     ),

@@ -64,14 +64,15 @@ def diagnose(
 
     The last deployment's operation and the containers' log since then are read from Google, or a log from a file.
     With a stack file (--stack knows it) the figures that the log shows stand beside the prediction, and the change is
-    a diff, which --apply makes; comments and order stay. A failure that is not known is said to be so.
+    a diff, which --apply makes; comments and order stay. A failure that is not known is said to be so. A log from a
+    file has its oldest line first (gcloud writes the newest first, without --order=asc).
 
     \b
     Examples:
       vertex-vllm diagnose --stack dev
       vertex-vllm diagnose --stack dev --apply && pulumi up
       vertex-vllm diagnose stacks/my.yaml --log container.log
-      gcloud logging read … --format='value(textPayload)' | vertex-vllm diagnose --log -
+      gcloud logging read … --order=asc --format='value(textPayload)' > x.log
       vertex-vllm diagnose --endpoint 1234567890 --project my-project --region us-central1
 
     \b
@@ -101,13 +102,15 @@ def diagnose(
     other: tuple[str, ...] = ()
     before = ""
     if subject.planned is not None and subject.file is not None:
-        from infra.diagnose.changes import differences, propose
+        from infra.diagnose.asked import differences
+        from infra.diagnose.changes import propose
         from infra.diagnose.compare import compared
         from infra.recipes.yamlfile import read_text
 
         before = read_text(subject.file)
-        rows = compared(subject.planned.fit, measured) if subject.planned.fit is not None else ()
-        other = differences(found[0], subject.planned, measured) if found else ()
+        other = differences(found[0] if found else None, subject.planned, measured, subject.lines)
+        if subject.planned.fit is not None and not other:
+            rows = compared(subject.planned.fit, measured)
         if found and not other:
             change = propose(found[0], subject.planned, before, subject.file, measured)
     applied = apply and change is not None and not change.refused
@@ -206,6 +209,8 @@ def _show(
 ) -> None:
     from rich.text import Text
 
+    if subject.gathered is not None:
+        out.print(Text(_last_deployment(subject.gathered), style="dim"))
     if found:
         first = found[0]
         out.print(Text(f"{first.cause}.", style="bold red"))
@@ -224,7 +229,12 @@ def _show(
     elif other:
         out.print()
         out.print(Text(f"The log is of other settings than the stack file has now: {'; '.join(other)}."))
-        out.print(Text("No change is proposed: deploy what the file says, or name the file of this log."))
+        out.print(
+            Text(
+                "So nothing is compared and no change proposed: deploy what the file says, or name the file of this "
+                "log."
+            )
+        )
     elif apply:
         out.print(Text("Nothing was changed: no key of the stack file mends this.", style="yellow"))
     if subject.gathered is not None:
@@ -235,17 +245,31 @@ def _show(
 def _show_unknown(out: Console, subject: _Subject) -> None:
     from rich.text import Text
 
-    if not subject.lines:
+    count = f"{len(subject.lines):,} lines" if len(subject.lines) > 1 else "1 line"
+    if not subject.lines and subject.gathered is None:
+        out.print(Text("The log is empty."))
+    elif not subject.lines:
         out.print(Text("There is no log: the container wrote nothing, or its lines have not arrived yet."))
+    elif subject.gathered is not None and subject.gathered.state == "done":
+        out.print(Text(f"No known failure is in its containers' log ({count})."))
     else:
-        count = f"{len(subject.lines):,} lines" if len(subject.lines) > 1 else "1 line"
         out.print(Text(f"No known failure is in the log ({count}). Its last lines:"))
         for line in [each for each in subject.lines if each.strip()][-_TAIL:]:
             out.print(Text(f"  | {line}", style="dim"))
     if subject.gathered is not None and subject.gathered.error:
         out.print(Text(f"Google says of the deployment: {subject.gathered.error}"))
-    elif subject.gathered is not None and not subject.gathered.operation:
-        out.print(Text("Vertex AI knows of no deployment on this endpoint."))
+
+
+def _last_deployment(gathered: Gathered) -> str:
+    """Which deployment it is about, and how that went: a `pulumi up` may have failed before it deployed anything."""
+    from infra.client.logs import parse_time
+
+    if not gathered.operation:
+        return "Vertex AI knows of no deployment on this endpoint."
+    began = parse_time(gathered.began)
+    when = "" if began is None else f", begun {began:%Y-%m-%d %H:%M:%S} UTC,"
+    how = {"failed": "failed", "done": "went well", "running": "is under way"}[gathered.state]
+    return f"The last deployment{when} {how}."
 
 
 def _show_rows(out: Console, rows: Sequence[Row]) -> None:
@@ -362,6 +386,8 @@ def _document(
         "change": made,
         "other_settings": list(other),
         "operation": gathered.operation or None if gathered else None,
+        "began": gathered.began or None if gathered else None,
+        "state": gathered.state or None if gathered else None,
         "operation_error": gathered.error or None if gathered else None,
         "query": gathered.query if gathered else None,
         "console": gathered.console if gathered else None,

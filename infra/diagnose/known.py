@@ -56,6 +56,14 @@ _WHOLE: Final = (
     "remove vllm.tensor_parallel_size and vllm.pipeline_parallel_size, which are then computed from the model and the "
     "GPUs, or take hardware with another number of GPUs."
 )
+_OWN_IMAGE: Final = (
+    "take one of Google's images (container.image_uri), or put into your own what `python -m "
+    "vllm.entrypoints.api_server` needs."
+)
+_BROKEN_IMAGE: Final = (
+    "read the traceback below “Error in inspecting model architecture”: packages of the image do not go together. "
+    "Google's images (container.image_uri) are whole."
+)
 _MORE_MEMORY: Final = "take hardware with more GPU memory"
 
 # Stages of an out-of-memory error, which :mod:`match` tells apart by what the log says before it.
@@ -72,6 +80,14 @@ OUT_OF_MEMORY: Final[dict[str, tuple[str, str]]] = {
         "The GPU's memory ran out in the sampler, which is tried with vllm.max_num_seqs requests{tried}",
         "lower vllm.max_num_seqs, or lower vllm.gpu_memory_utilization where the KV cache is larger than it need be.",
     ),
+    "cache": (
+        "The GPU's memory ran out when the KV cache took its share{tried}",
+        "lower vllm.gpu_memory_utilization: what vLLM does not count takes more of the GPU than that leaves.",
+    ),
+    "warm-up": (
+        "The GPU's memory ran out in the warm-up, after the KV cache had taken its share{tried}",
+        "lower vllm.gpu_memory_utilization.",
+    ),
     "graphs": (
         "The GPU's memory ran out while CUDA graphs were captured, after the KV cache had taken its share{tried}",
         "set vllm.enforce_eager: true, or lower vllm.gpu_memory_utilization.",
@@ -81,8 +97,9 @@ OUT_OF_MEMORY: Final[dict[str, tuple[str, str]]] = {
         "lower vllm.gpu_memory_utilization, vllm.max_num_seqs or vllm.max_model_len.",
     ),
     "": (
-        "The GPU's memory is too small for these settings{tried}",
-        "lower vllm.max_num_seqs or vllm.max_model_len, or take hardware with more GPU memory.",
+        "The GPU's memory ran out, and the log does not show at which stage{tried}",
+        "take hardware with more GPU memory, or, where the weights had been loaded, lower vllm.max_num_seqs or "
+        "vllm.max_model_len.",
     ),
 }
 
@@ -198,6 +215,12 @@ KNOWN: Final[tuple[Failure, ...]] = (
         r"Cannot find any model weights with [`']?(?P<path>[^`'\s]+)",
     ),
     Failure(
+        "model-file-missing",
+        "{path} has no file {file}",
+        "copy the whole repository of the model to where weights: points, its *.json files too, or correct the path.",
+        r"(?<!\S)(?P<path>\S+) does not appear to have a file named (?P<file>(?!adapter_)[\w.-]+\.\w+)",
+    ),
+    Failure(
         "weights-broken",
         "A file of weights is cut off or is only a pointer to the real one",
         "copy the weights again (with git clone: after `git lfs install`).",
@@ -208,7 +231,8 @@ KNOWN: Final[tuple[Failure, ...]] = (
         "Hugging Face refused the download",
         "accept the model's licence there, then run `pulumi config set --secret vertex-vllm:hfToken` and give it a "
         "token of that account that may read it.",
-        r"\b40[13] Client Error\b",
+        r"\b40[13] Client Error\b[^\n]{0,60}://(?:[\w.-]+\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com)/"
+        r"|\b40[13] Client Error\. \(Request ID: ",
     ),
     # Arguments --------------------------------------------------------------------------------------------------------
     Failure(
@@ -222,6 +246,24 @@ KNOWN: Final[tuple[Failure, ...]] = (
         "vLLM refused its argument {flag} ({why})",
         "correct it in the stack file.",
         r"error: argument (?P<flag>\S+): (?P<why>\S[^\n]*)",
+    ),
+    Failure(
+        "entry-point-missing",
+        "The image has no {module}, with which the container is started",
+        _OWN_IMAGE,
+        r"Error while finding module specification for '(?P<module>vllm[\w.]*)'",
+    ),
+    Failure(
+        "entry-point-missing",
+        "The image has no {module}, with which the container is started",
+        _OWN_IMAGE,
+        r"No module named '?(?P<module>vllm(?:\.entrypoints[\w.]*)?)'?(?![\w.'])",
+    ),
+    Failure(
+        "entry-point-missing",
+        "The image has no {module}, with which the container is started",
+        _OWN_IMAGE,
+        r'exec: "(?P<module>[^"\n]+)": executable file not found',
     ),
     Failure(
         "tool-parser-missing",
@@ -291,10 +333,29 @@ KNOWN: Final[tuple[Failure, ...]] = (
     ),
     # Model, version and GPU -------------------------------------------------------------------------------------------
     Failure(
+        "architecture-broken",
+        "The image's vLLM has the architecture {names}, and could not import its own code of it",
+        _BROKEN_IMAGE,
+        r"Error in inspecting model architecture (?P<names>'\w+')",
+    ),
+    Failure(
+        "architecture-broken",
+        "The image's vLLM has the architecture {names}, and could not import its own code of it",
+        _BROKEN_IMAGE,
+        r"Model architectures \[(?P<names>[^\]\n]+)\] failed to be inspected",
+    ),
+    Failure(
+        "architecture-broken",
+        "The image's vLLM has the architecture {names}, and could not import its own code of it",
+        _BROKEN_IMAGE,
+        r"Model architectures \[(?P<names>'\w+')\] are not supported for now\. Supported architectures:"
+        r"[^\n]*[\[\s](?P=names)[,\]]",
+    ),
+    Failure(
         "architecture-unsupported",
         "The image's vLLM does not have the architecture {names}",
         f"{_NEWER_IMAGE} whose vLLM has it.",
-        r"Model architectures \[(?P<names>[^\]\n]+)\] (?:are not supported for now|failed to be inspected)",
+        r"Model architectures \[(?P<names>[^\]\n]+)\] are not supported for now",
     ),
     Failure(
         "model-type-unknown",
@@ -342,10 +403,17 @@ KNOWN: Final[tuple[Failure, ...]] = (
         r"no kernel image is available for execution on the device",
     ),
     Failure(
+        "image-not-for-processor",
+        "The image is built for another processor than the machine's",
+        "take an image for it: those with arm in their name are for a4x machines, the others for all the rest.",
+        r"exec format error",
+    ),
+    Failure(
         "driver-too-old",
         "The machine's NVIDIA driver is older than the CUDA of the image",
         "take an older container.image_uri, or another hardware.machine_type.",
-        r"NVIDIA driver on your system is too old|unsatisfied condition: cuda>=",
+        r"NVIDIA driver on your system is too old|unsatisfied condition: cuda>="
+        r"|unsupported display driver / cuda driver combination",
     ),
     Failure(
         "no-gpu",
@@ -362,6 +430,24 @@ KNOWN: Final[tuple[Failure, ...]] = (
         r" \((?P<size>\d+)\)",
     ),
     Failure(
+        "sizes-not-divisible",
+        "A size of the model, {number}, cannot be split over {size} GPUs",
+        _WHOLE,
+        r"AssertionError: (?P<number>\d+) is not divisible by (?P<size>\d+)",
+    ),
+    Failure(
+        "sizes-not-divisible",
+        "The model's {number} experts cannot be split over {size} GPUs",
+        _WHOLE,
+        r"n_physical_experts=(?P<number>\d+) must be divisible by ep_size=(?P<size>\d+)",
+    ),
+    Failure(
+        "sizes-not-divisible",
+        "The model's attention heads cannot be split over so many GPUs",
+        _WHOLE,
+        r"assert self\.total_num_(?:kv_)?heads % (?:self\.)?(?:tp_size|tensor_model_parallel_world_size) == 0",
+    ),
+    Failure(
         "blocks-not-divisible",
         "A GPU's share of a weight ({size}) is no multiple of the checkpoint's quantization blocks ({block})",
         _WHOLE,
@@ -376,13 +462,15 @@ KNOWN: Final[tuple[Failure, ...]] = (
     ),
     Failure(
         "shared-memory",
-        "The container's shared memory is too small for NCCL",
+        "The container's shared memory is too small for the exchange between GPUs",
         "raise container.shared_memory_size_mb.",
-        r"creating shared memory segment /dev/shm/\S+ \(size \d+\), error: No space left on device",
+        r"creating shared memory segment /dev/shm/\S+ \(size \d+\), error: No space left on device"
+        r"|insufficient shared memory \(shm\)|unable to write to file </torch_"
+        r"|unable to (?:allocate|mmap) \d+ bytes from file </torch_|No space left on device: '?/dev/shm",
     ),
     Failure(
         "nccl",
-        "NCCL could not connect the GPUs",
+        "NCCL, which connects the GPUs, failed",
         "run `pulumi up` again; if it stays, add --disable-custom-all-reduce to vllm.extra_args, or take one "
         "larger GPU.",
         r"NCCL error(?: in)?:|ncclSystemError|ncclUnhandledCudaError|NCCL WARN Cuda failure",
@@ -406,13 +494,13 @@ KNOWN: Final[tuple[Failure, ...]] = (
         "quota",
         "The quota is too small: {metrics}",
         "ask for more of it, or choose another hardware.machine_type, fewer replicas or another gcp:region.",
-        r"quotas? (?:are|is) exceeded: (?P<metrics>\S+)",
+        r"quotas? (?:are|is) exceeded: (?P<metrics>[\w./-]+(?:, [\w./-]+)*)",
     ),
     Failure(
         "quota",
         "The quota is too small: {metrics}",
         "ask for more of it, or choose another hardware.machine_type, fewer replicas or another gcp:region.",
-        r"quota metrics exceed quota limits: (?P<metrics>[\w./]+)",
+        r"quota metrics exceed quota limits: (?P<metrics>[\w./-]+(?:, [\w./-]+)*)",
     ),
     Failure(
         "stock-out",
@@ -478,16 +566,25 @@ KNOWN: Final[tuple[Failure, ...]] = (
         "The container could not reach Hugging Face",
         "run `pulumi up` again; where the network lets nothing out, copy the weights into a bucket: weights: "
         "gs://bucket/prefix.",
-        r"We couldn't connect to 'https://huggingface\.co'|Connection to huggingface\.co timed out"
-        r"|LocalEntryNotFoundError",
+        r"We couldn't connect to 'https://huggingface\.co'|LocalEntryNotFoundError"
+        r"|Connection to (?:[\w.-]+\.)?(?:huggingface\.co|hf\.co) timed out"
+        r"|HTTPSConnectionPool\(host='(?:[\w.-]+\.)?(?:huggingface\.co|hf\.co)'[^\n]*Max retries exceeded"
+        r"|CAS service error",
         Weight.PASSING,
     ),
     # How it ended -----------------------------------------------------------------------------------------------------
     Failure(
+        "wrong-address",
+        "The server listens on {address}, where Vertex AI cannot reach it",
+        "take --host and --port out of vllm.extra_args: Vertex AI asks port 8080, from outside the container.",
+        r"Uvicorn running on https?://(?P<address>(?:127\.0\.0\.1|localhost|\[::1\]):\d+|[^\s/]+:(?!8080\b)\d+)",
+        Weight.OUTCOME,
+    ),
+    Failure(
         "never-ready",
         "The container ran, and did not answer Vertex AI's health check in time",
-        "raise container.deployment_timeout (at most 7200) where it was still loading, and check that the server "
-        "listens on 0.0.0.0:8080.",
+        "raise container.deployment_timeout (at most 7200) where it was still loading. An image of your own must "
+        "answer GET /ping on port 8080.",
         r"Model server never became ready",
         Weight.OUTCOME,
     ),

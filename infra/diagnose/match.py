@@ -18,6 +18,7 @@ _SHOWN: Final = 400  # characters of a line of evidence; vLLM lists a hundred ar
 # A CUDA allocation that failed. vLLM also advises on running out of memory in lines that report none.
 _OOM: Final = re.compile(
     r"OutOfMemoryError\b|CUDA out of memory\b|CUDA error: out of memory|Failed to load model - not enough GPU memory"
+    r"|NCCL WARN Cuda failure (?:\d+ )?'out of memory'"
 )
 _TRIED: Final = re.compile(
     r"Tried to allocate (?P<amount>[\d.]+ [KMG]iB)(?:\. GPU \d+ has a total capacity of (?P<total>[\d.]+ [KMG]iB)"
@@ -40,6 +41,16 @@ _FUNCTIONS: Final[Mapping[str, str]] = {
     "determine_num_available_blocks": "profile",
     "determine_available_memory": "profile",
     "_dummy_sampler_run": "sampler",
+    "initialize_cache": "cache",
+    "_init_cache_engine": "cache",
+    "_allocate_kv_cache": "cache",
+    "initialize_from_config": "cache",
+    "initialize_kv_cache": "cache",
+    "initialize_kv_cache_tensors": "cache",
+    "_allocate_kv_cache_tensors": "cache",
+    "compile_or_warm_up_model": "warm-up",
+    "kernel_warmup": "warm-up",
+    "warmup_kernels": "warm-up",
     "capture_model": "graphs",
     "capture": "graphs",
     "capture_end": "graphs",
@@ -48,19 +59,22 @@ _FUNCTIONS: Final[Mapping[str, str]] = {
     "run_busy_loop": "serving",
     "engine_step": "serving",
 }
-_FRAME: Final = re.compile(r"line \d+, in (\w+)|with torch\.cuda\.graph\(|\bself\.(?:model_runner\.)?(\w+)\(")
+_FRAME: Final = re.compile(
+    r"line \d+, in (\w+)|with torch\.cuda\.graph\(|\bself\.(?:model_runner\.)?(?:collective_rpc\(\"(\w+)\"|(\w+)\()"
+)
 _PROGRESS: Final = (
     (re.compile(r"Initializing an? .*LLM engine|Starting to load model "), "load"),
     (re.compile(r"(?:Model loading|Loading model weights) took [\d.]+"), "profile"),
-    (
-        re.compile(
-            r"# (?:GPU|cuda|CUDA) blocks: |KV cache size: [\d,]+ tokens|Capturing (?:CUDA |cuda)graph"
-        ),
-        "graphs",
-    ),
+    (re.compile(r"# (?:GPU|cuda|CUDA) blocks: |KV cache size: [\d,]+ tokens"), "cache"),
+    (re.compile(r"Capturing (?:CUDA |cuda)graph"), "graphs"),
+    (re.compile(r"Graph capturing finished"), "warm-up"),
     (re.compile(r"Application startup complete|Uvicorn running on|Route: /generate"), "serving"),
 )
+_LOADING: Final = re.compile(r"checkpoint shards: +\d{1,2}% Completed")
+_NEAR: Final = 20  # lines; a progress bar is another stream, and its last state may come after the error
 _STACK_LINES: Final = 150
+# A request that vLLM logs has its prompt, and a prompt may be about anything.
+_PROMPT: Final = re.compile(r"Received request \S+: ")
 _BANNER: Final = re.compile(r"vLLM API server version ")
 
 
@@ -117,7 +131,8 @@ def recognise(lines: Iterable[str]) -> tuple[Diagnosis, ...]:
     return _recognise(whole, 0)
 
 
-def _recognise(lines: Sequence[str], before: int) -> tuple[Diagnosis, ...]:
+def _recognise(logged: Sequence[str], before: int) -> tuple[Diagnosis, ...]:
+    lines = ["" if _PROMPT.search(line) else line for line in logged]
     text = "\n".join(lines)
     starts = [0]
     for line in lines:
@@ -149,12 +164,19 @@ def _recognise(lines: Sequence[str], before: int) -> tuple[Diagnosis, ...]:
     memory = _out_of_memory(lines, before)
     if memory is not None:
         found[memory.id] = ((Weight.CAUSE, -1), memory)
-    if any(key.startswith("hub-") for key in found) and found.keys() & _SAYS_MORE:
-        found.pop("hub-refused", None)
+    for general, special in _SAID_BETTER:
+        if found.keys() & special:
+            found.pop(general, None)
+    if "never-ready" not in found:
+        found.pop("wrong-address", None)  # whoever asks it may know
     return tuple(each for _, each in sorted(found.values(), key=lambda pair: pair[0]))
 
 
-_SAYS_MORE: Final = frozenset({"gated-repository", "repository-missing"})
+# What says less, and what says more of the same failure.
+_SAID_BETTER: Final = (
+    ("hub-refused", frozenset({"gated-repository", "repository-missing"})),
+    ("architecture-unsupported", frozenset({"architecture-broken"})),
+)
 
 
 def _is_general(failure: Failure) -> bool:
@@ -208,6 +230,8 @@ def _stage(lines: Sequence[str], number: int) -> str:
         for pattern, stage in _PROGRESS:
             if pattern.search(line):
                 reached = stage
+    if not reached and any(_LOADING.search(line) for line in lines[number : number + _NEAR]):
+        return "load"
     return reached
 
 
@@ -215,7 +239,7 @@ def _in_stack(lines: Sequence[str]) -> str:
     """The stage of the last function that belongs to one."""
     for line in reversed(lines):
         for match in reversed(list(_FRAME.finditer(line))):
-            name = match[1] or match[2]
+            name = match[1] or match[2] or match[3]
             stage = "graphs" if name is None else _FUNCTIONS.get(name)
             if stage:
                 return stage

@@ -19,7 +19,7 @@ class Readings:
     """What one start-up printed. ``outcome`` is None for a log that shows neither a cache nor a known failure.
 
     ``consumed`` is weights and non-torch memory together (vLLM 0.27 and later). ``activation`` is without the graphs'
-    estimate, also where vLLM prints them together.
+    estimate, also where vLLM prints them together. ``served`` says that the server answered requests.
     """
 
     total: float | None = None
@@ -38,6 +38,7 @@ class Readings:
     oom_stage: str | None = None
     estimated_max_len: int | None = None
     version: str | None = None
+    served: bool = False
 
 
 #: Figure -> patterns, the newest wording first. Versions as read in the wheels and seen in published logs.
@@ -86,6 +87,7 @@ _TOTAL: Final = (
     rf"total_gpu_memory \({_N}GiB\)",
     rf"total_gpu_memory={_N}GiB",
     rf"total_memory={_N}GiB",  # debug
+    rf"GPU \d+ has a total capacity of {_N} GiB",  # torch, where memory ran out
 )
 _FREE: Final = (rf"Free memory on device (?:\S+ )?\({_N}/[\d.]+ GiB\)",)
 _VERSION: Final = (r"vLLM API server version v?(\S+)", r"Initializing an? (?:V1 )?LLM engine \(v(\S+?)\)")
@@ -156,6 +158,7 @@ def read(log: str) -> Readings:
         oom_stage=stage,
         estimated_max_len=_count(log, _LONGEST),
         version=_text(log, _VERSION),
+        served="Application startup complete" in log,
     )
 
 

@@ -25,6 +25,8 @@ class Gathered:
     Attributes:
         lines: The containers' log since the deployment began, oldest first.
         operation: The last deployment's operation; empty where there is none.
+        began: When it began, as Google writes times; empty where there is none.
+        state: ``failed``, ``done`` or ``running``; empty where there is none.
         error: Its error, as Google words it; empty where it did not fail, or goes on.
         query: The filter that shows the log in the console.
         console: Where.
@@ -32,6 +34,8 @@ class Gathered:
 
     lines: tuple[str, ...]
     operation: str
+    began: str
+    state: str
     error: str
     query: str
     console: str
@@ -45,7 +49,8 @@ def gather(endpoint: Endpoint, environ: Mapping[str, str]) -> Gathered:
     """
     with Google(endpoint, environ) as google:
         operation = _last(google.operations())
-        created = parse_time(str(_generic(operation).get("createTime") or ""))
+        began = str(_generic(operation).get("createTime") or "")
+        created = parse_time(began)
         query = log_filter(endpoint.id, since=created - _EARLIER if created is not None else None)
         entries = newest(google.entries, endpoint.project, query, _ENTRIES)
     said = operation.get("error")
@@ -56,10 +61,20 @@ def gather(endpoint: Endpoint, environ: Mapping[str, str]) -> Gathered:
     return Gathered(
         lines=tuple(line for entry in entries for line in entry.text.splitlines()),
         operation=str(operation.get("name") or ""),
+        began=began,
+        state=_state(operation),
         error=" ".join(str(said.get("message") or "").split()) if isinstance(said, dict) else "",
         query=query,
         console=console_url(endpoint.project, query),
     )
+
+
+def _state(operation: Mapping[str, Any]) -> str:
+    if not operation:
+        return ""
+    if not operation.get("done"):
+        return "running"
+    return "failed" if operation.get("error") else "done"
 
 
 def _last(operations: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

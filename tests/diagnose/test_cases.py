@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from infra.diagnose import recognise
-from infra.diagnose.changes import MENDED
 from infra.diagnose.known import KNOWN, OUT_OF_MEMORY
+from infra.diagnose.steps import MENDED
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*.log"))
 NONE = "none"

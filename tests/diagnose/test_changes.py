@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LLAMA = "meta-llama-3.1-8b-instruct.l4x1"
 BIG = "meta-llama-3.1-70b-instruct.l4x8"
 VISION = "llama-3.2-11b-vision-instruct.a100x1"
-OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 3.91 GiB. GPU 0 has a total capacity of 39.38 GiB"
+OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 3.91 GiB."
 FRAME = '  File "x.py", line 1, in {}'
 
 
@@ -76,9 +76,12 @@ EXTRA = (
             ["-  gpu_memory_utilization: 0.9", "+  gpu_memory_utilization: 0.86"],
         ),
         ([FRAME.format("profile_run"), OOM], ["-  max_num_seqs: 256", "+  max_num_seqs: 128"]),
-        (
-            [FRAME.format("capture_model"), OOM],
-            ["-  gpu_memory_utilization: 0.9", "+  gpu_memory_utilization: 0.85"],
+        *(
+            (
+                [FRAME.format(function), OOM],
+                ["-  gpu_memory_utilization: 0.9", "+  gpu_memory_utilization: 0.85"],
+            )
+            for function in ("capture_model", "_allocate_kv_cache", "compile_or_warm_up_model")
         ),
         (
             ["max_num_seqs (256) exceeds available Mamba cache blocks (96)."],
@@ -106,6 +109,31 @@ EXTRA = (
 )
 def test_one_key(tmp_path: Path, log: list[str], expected: list[str]) -> None:
     assert lines(tmp_path, LLAMA, *log) == expected
+
+
+@pytest.mark.parametrize("stage", ["profile_run", "nothing"])
+def test_what_the_prediction_sees_is_mended_by_it(tmp_path: Path, stage: str) -> None:
+    """No number of sequences makes it start, so a length does; a change that would not do is none."""
+    replace = ("max_model_len: 4096", "max_model_len: 65536")
+    made = proposed(tmp_path, LLAMA, FRAME.format(stage), OOM, replace=replace)
+    assert made is not None
+    assert [change.key for change in made.changes] == ["vllm.max_model_len"]
+    assert made.fit is not None
+    assert made.fit.ok
+
+
+def test_memory_at_no_stage_and_no_prediction_of_it_changes_nothing(tmp_path: Path) -> None:
+    assert proposed(tmp_path, LLAMA, OOM) is None
+
+
+def test_waiting_longer_does_not_help_a_server_that_started(tmp_path: Path) -> None:
+    replace = ("deployment_timeout: 7200", "deployment_timeout: 1800")
+    log = "Model server never became ready."
+    assert lines(tmp_path, LLAMA, log, replace=replace) == [
+        "-  deployment_timeout: 1800",
+        "+  deployment_timeout: 7200",
+    ]
+    assert proposed(tmp_path, LLAMA, "Application startup complete.", log, replace=replace) is None
 
 
 def test_the_guide_s_vision_model_gets_what_starts(tmp_path: Path) -> None:
@@ -141,6 +169,15 @@ def test_parallel_sizes_are_left_to_the_plan(tmp_path: Path) -> None:
     log = "ValueError: The number of required GPUs exceeds the total number of available GPUs in the placement group."
     replace = ("enforce_eager: true", "enforce_eager: true\n  tensor_parallel_size: 8   # all")
     assert lines(tmp_path, BIG, log, replace=replace) == ["-  tensor_parallel_size: 8   # all"]
+
+
+@pytest.mark.parametrize(
+    "log",
+    ["AssertionError: 12 is not divisible by 8", "    assert self.total_num_kv_heads % tp_size == 0"],
+)
+def test_sizes_that_cannot_be_split(tmp_path: Path, log: str) -> None:
+    replace = ("enforce_eager: true", "enforce_eager: true\n  tensor_parallel_size: 8")
+    assert lines(tmp_path, BIG, log, replace=replace) == ["-  tensor_parallel_size: 8"]
 
 
 def test_a_newer_image_has_the_model(tmp_path: Path) -> None:

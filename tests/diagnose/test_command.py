@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,25 @@ def test_a_log_of_another_gpu_changes_nothing(stack: Path) -> None:
     found = json.loads(run(stack, "--log", "-", "--json", log=f"{total}\n{KV}").output)
     assert found["change"] is None
     assert len(found["other_settings"]) == 1
+
+
+def test_applying_twice_changes_once(stack: Path) -> None:
+    """The log stays that of the settings before; an error of memory names none, the server's first line does."""
+    given = (
+        "INFO 10-01 10:00:00 api_server.py] args: Namespace(max_model_len=65536, max_num_seqs=256, port=8080)"
+    )
+    log = f"{given}\nINFO Loading model weights took 15.08 GB\ntorch.OutOfMemoryError: CUDA out of memory."
+    stack.write_text(stack.read_text().replace("max_model_len: 4096", "max_model_len: 65536"))
+    first = run(stack, "--log", "-", "--apply", log=log)
+    assert "+  max_model_len: 17488" in first.output
+    assert "With it, it starts by the prediction" in first.output
+    changed = stack.read_text()
+    again = run(stack, "--log", "-", "--apply", log=log)
+    assert "vllm.max_model_len is 17488 in the stack file and was 65536." in again.output
+    assert (
+        "GiB a GPU" not in again.output
+    )  # nor is the prediction of other settings put beside the log's figures
+    assert stack.read_text() == changed
 
 
 def test_json(stack: Path) -> None:
@@ -184,6 +204,7 @@ def test_the_last_deployment_of_an_endpoint(
     name = deploy(cloud, "2001", "--no-such-flag=1")
     result = run(stack, "--endpoint", name)
     assert result.exit_code == 0, result.output
+    assert re.match(r"The last deployment, begun \S+ \S+ UTC, failed\.\n", result.output)
     assert "The image's vLLM does not know --no-such-flag=1." in result.output
     assert "https://console.cloud.google.com/logs/query;query=" in result.output
     found = json.loads(run("--endpoint", "2001", "--project", NUMBER, "--region", REGION, "--json").output)
@@ -218,8 +239,16 @@ def test_an_endpoint_that_serves(cloud: LocalCloud, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT", cloud.url)
     result = run("--endpoint", deploy(cloud, "2002"))
     assert result.exit_code == 3
-    assert "No known failure is in the log" in result.output
+    assert re.match(
+        r"The last deployment, begun 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC, went well\.\n"
+        r"No known failure is in its containers' log \(\d+ lines\)\.\n",
+        result.output,
+    )
+    assert "  | " not in result.output
     assert "Google says" not in result.output
+    found = json.loads(run("--endpoint", "2002", "--project", NUMBER, "--region", REGION, "--json").output)
+    assert found["state"] == "done"
+    assert found["began"].startswith("20")
 
 
 def test_google_s_own_answer_is_evidence(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,6 +287,8 @@ def test_by_stack(cloud: LocalCloud, stack: Path, monkeypatch: pytest.MonkeyPatc
     from infra.settings.file import read_file
 
     root = stack.parent
+    text = stack.read_text().replace("gpu_memory_utilization: 0.9", "gpu_memory_utilization: 0.76")
+    stack.write_text(f"{text}fit: warn\n")
     (root / "Pulumi.yaml").write_text("name: vertex-vllm\nruntime: python\n")
     local = "  vertex-vllm:localCloud: true\n" if name == "local" else ""
     (root / f"Pulumi.{name}.yaml").write_text(

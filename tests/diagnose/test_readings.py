@@ -195,4 +195,5 @@ def test_a_sampler_that_fails_after_the_cache_is_out_of_memory() -> None:
 
 
 def test_another_text_says_nothing() -> None:
-    assert read("INFO: Application startup complete.") == Readings()
+    assert read("INFO: Waiting for application startup.") == Readings()
+    assert read("INFO: Application startup complete.") == Readings(served=True)
