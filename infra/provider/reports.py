@@ -5,7 +5,8 @@ from __future__ import annotations
 from infra.plugin import Context
 from infra.plugin.resource import Properties
 from infra.provider.deployed import Plan, scaling_of
-from infra.provider.failures import ApiError, Kind, classify, diagnose, redact, remedy
+from infra.provider.diagnosis import explained
+from infra.provider.failures import ApiError, Kind, classify, redact, remedy
 from infra.provider.logs import excerpt, last_lines, log_filter
 from infra.provider.operations import Ended, StillRunning, duration, limit_of
 from infra.provider.rest import Json
@@ -115,9 +116,7 @@ def failed(ctx: Context, vertex: Vertex, plan: Plan, rollout: Rollout, failure: 
             )
     advice = ""
     if kind in (Kind.CONTAINER, Kind.TRANSIENT, Kind.INVALID):
-        advice = diagnose([*lines, error.message])
-        if advice and ctx.stack:
-            advice += f"\n  The change to the stack file: ./vertex-vllm diagnose --stack {ctx.stack}"
+        advice = explained(ctx, lines, redact(error.message))
     text.append(advice or remedy(kind, error.message, plan.request))
     text.append(_left_over(ctx, vertex, plan))
     return "\n  ".join(text)

@@ -36,7 +36,12 @@ def test_from_a_failed_first_deployment_to_one_that_serves(stack: EngineStack, c
     assert "nothing is deployed yet" in said
 
     stack.change_stack_file({"fit": "warn", "vllm": {"max_model_len": 65536}})
-    assert stack.up(ok=False).has("CUDA out of memory")
+    failed_up = stack.up(ok=False)
+    assert failed_up.has("CUDA out of memory")
+    assert failed_up.has(
+        "The change to the stack file, which ./vertex-vllm diagnose --stack local --apply makes"
+    )
+    assert failed_up.has("+  max_model_len: 17488")
     assert "endpoint" not in stack.outputs()
 
     code, document, said = command("status")
@@ -49,10 +54,14 @@ def test_from_a_failed_first_deployment_to_one_that_serves(stack: EngineStack, c
     assert any("CUDA out of memory" in each["text"] for each in document["last_errors"])
     code, document, said = command("logs", "--severity", "error", "--text", "cuda OUT of memory")
     assert (code, len(document["entries"])) == (0, 1), said
-    assert command("diagnose")[0] == 0
+    code, document, said = command("diagnose", "--apply")
+    assert (code, document["change"]["applied"], document["state"]) == (0, True, "failed"), said
+    assert document["change"]["keys"] == {"vllm.max_model_len": 17488}
+    code, document, said = command("diagnose", "--apply")
+    assert (code, document["change"]) == (0, None), said
 
-    stack.change_stack_file({"vllm": {"max_model_len": 4096}})
     stack.up()
+    assert command("diagnose")[1]["state"] == "done"
     outputs = stack.outputs()
     code, document, said = command("status")
     assert (code, said) == (0, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from typing import Any
 
 import pytest
 
@@ -72,9 +73,52 @@ def test_a_container_that_fails_is_shown_with_its_log(provider: Harness) -> None
     assert "The container's last lines:" in text
     assert "error: unrecognized arguments: --no-such-flag=1" in text
     assert "The image's vLLM does not know --no-such-flag=1: take it out of vllm.extra_args" in text
-    assert "The change to the stack file: ./vertex-vllm diagnose --stack " in text
+    assert "Shown by: error api_server.py: error: unrecognized arguments: --no-such-flag=1" in text
+    # This stack has no settings in this folder, so only the user can say which stack file it was.
+    assert f"./vertex-vllm diagnose --stack {provider.stack} looks for a change of the stack file" in text
     assert len(provider.sent("POST", DEPLOY)) == 1
     assert provider.deployed() == []
+
+
+CHANGE: dict[str, Any] = {
+    "change": {
+        "diff": "--- a/x\n+++ b/x\n@@ -1 +1 @@\n-  extra_args: [--no-such-flag=1]\n",
+        "why": "without what vLLM refused",
+        "refused": None,
+    },
+    "memory": [
+        {"name": "weights", "unit": "GiB", "predicted": 15.08, "log": 15.0787},
+        {"name": "kv_cache", "unit": "GiB", "predicted": 3.2, "log": None},
+        {"name": "kv_tokens", "unit": "tokens", "predicted": 26768, "log": 2256},
+    ],
+}
+
+
+@pytest.mark.parametrize("refused", [None, "no."])
+def test_a_failure_brings_the_change_of_the_stack_file(
+    provider: Harness, monkeypatch: pytest.MonkeyPatch, refused: str | None
+) -> None:
+    """As `vertex-vllm diagnose` says it, without being asked; a change that a preview would refuse is none."""
+    asked: list[tuple[str, list[str]]] = []
+
+    def command(stack: str, lines: list[str]) -> dict[str, Any]:
+        asked.append((stack, lines))
+        return {**CHANGE, "change": {**CHANGE["change"], "refused": refused}}
+
+    monkeypatch.setattr("infra.provider.diagnosis._command", command)
+    spec = {**CONTAINER, "args": [*CONTAINER["args"], "--no-such-flag=1"]}
+    bad = provider.create("Model", {**MODEL, "containerSpec": spec})
+    with pytest.raises(Refused) as caught:
+        provider.create("Deployment", deployment(bad.id))
+    text = caught.value.text
+    assert asked[0][0] == provider.stack
+    assert asked[0][1][-1].startswith("Model server exited unexpectedly.")
+    assert "Predicted, then in the log: weights 15.08 GiB, 15.08 GiB; kv tokens 26,768, 2,256" in text
+    said = (
+        f"The change to the stack file, which ./vertex-vllm diagnose --stack {provider.stack} --apply makes "
+        "(without what vLLM refused):\n    --- a/x\n    +++ b/x\n    @@ -1 +1 @@\n    -  extra_args: [--no-such-flag=1]"
+    )
+    assert (said in text) is (refused is None)
 
 
 def test_the_last_stage_of_a_failure_is_told(manual: LocalCloud, provider: Harness, model: Existing) -> None:
