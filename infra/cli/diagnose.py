@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from infra.cli.common import Exit, console, fail, print_json
+from infra.cli.common import Exit, console, fail, print_json, table_console
 from infra.cli.target import EndpointId, Project, give_up
 
 if TYPE_CHECKING:
@@ -119,7 +119,9 @@ def diagnose(
     if as_json:
         print_json(_document(subject, found, rows, change, before, other, applied=applied))
     else:
-        _show(console(), subject, found, rows, change, before, other, apply=apply)
+        # In a pipe no line is wrapped: what shows a failure is looked for again.
+        page = console() if sys.stdout.isatty() else table_console()
+        _show(page, subject, found, rows, change, before, other, apply=apply)
     raise typer.Exit(Exit.FINE if found else Exit.NO_VERDICT)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
-__all__ = ["KNOWN", "OUT_OF_MEMORY", "Failure", "Weight"]
+__all__ = ["KNOWN", "OUT_OF_MEMORY", "STARTED", "Failure", "Weight"]
 
 
 class Weight(IntEnum):
@@ -65,6 +65,12 @@ _BROKEN_IMAGE: Final = (
     "Google's images (container.image_uri) are whole."
 )
 _MORE_MEMORY: Final = "take hardware with more GPU memory"
+
+#: A deployment that was given up although its server had started: cause and advice in the place of ``never-ready``'s.
+STARTED: Final = (
+    "The server started, and did not answer Vertex AI's health check",
+    "see that the image answers GET /ping on port 8080: Google's images do, plain vLLM has no /ping.",
+)
 
 # Stages of an out-of-memory error, which :mod:`match` tells apart by what the log says before it.
 OUT_OF_MEMORY: Final[dict[str, tuple[str, str]]] = {
@@ -270,6 +276,12 @@ KNOWN: Final[tuple[Failure, ...]] = (
         "Tool calls were turned on without the parser that reads them",
         "set vllm.tool_calling: true, or add --tool-call-parser=… to vllm.extra_args.",
         r"--enable-auto-tool-choice requires --tool-call-parser",
+    ),
+    Failure(
+        "tool-parser-unknown",
+        "The image's vLLM has no tool call parser {parser}",
+        f"set vllm.tool_calling: true, with which the parser is the catalogue's for the model, or {_NEWER_IMAGE}.",
+        r"invalid tool call parser: (?P<parser>[\w.-]+) \(cho(?:se|ose|sen) from",
     ),
     Failure(
         "chat-template-unreadable",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
-from infra.diagnose.known import KNOWN, OUT_OF_MEMORY, Failure, Weight
+from infra.diagnose.known import KNOWN, OUT_OF_MEMORY, STARTED, Failure, Weight
 
 __all__ = ["Diagnosis", "Evidence", "recognise"]
 
@@ -167,6 +167,9 @@ def _recognise(logged: Sequence[str], before: int) -> tuple[Diagnosis, ...]:
     for general, special in _SAID_BETTER:
         if found.keys() & special:
             found.pop(general, None)
+    if "never-ready" in found and "Application startup complete" in text:
+        place, ended = found["never-ready"]
+        found["never-ready"] = (place, replace(ended, cause=STARTED[0], advice=STARTED[1]))
     if "never-ready" not in found:
         found.pop("wrong-address", None)  # whoever asks it may know
     return tuple(each for _, each in sorted(found.values(), key=lambda pair: pair[0]))

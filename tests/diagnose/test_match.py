@@ -145,6 +145,10 @@ def test_a_server_that_listens_where_nobody_asks() -> None:
     assert ids(wrong, ended) == ["wrong-address", "never-ready"]
     assert "listens on 127.0.0.1:8000" in recognise([wrong, ended])[0].cause
     assert ids(right, ended) == ["never-ready"]
+    assert "deployment_timeout" in recognise([right, ended])[0].advice
+    started = recognise(["INFO:     Application startup complete.", right, ended])
+    assert [each.id for each in started] == ["never-ready"]
+    assert "deployment_timeout" not in started[0].advice  # to wait longer would not help
     assert ids(wrong) == []
 
 
