@@ -6,6 +6,7 @@ SIGKILL: at random times, and at each call that a recorded run makes. A request 
 its client, carried out after the kill, or was carried out before it. Then `vertex-vllm recover` runs where the engine
 demands it, the same command runs again, and `destroy` after it.
 
+    hit        the kill came while there was something to kill
     converged  the command ended well, a preview has no changes, state and cloud are those of a run without a kill, and
                the endpoint answers (for destroy: it ended well)
     orphans    what exists in the cloud beside that, and anything but enabled APIs after the destroy
@@ -182,7 +183,7 @@ def _table(out: Console, results: Iterable[Json]) -> None:
     table = Table(title="kill -9, then the same command again")
     for title in ("phase", "killed", "when"):
         table.add_column(title)
-    for title in ("cases", "recovered", "converged", "orphans", "doubles", "GPU-s wasted"):
+    for title in ("cases", "hit", "recovered", "converged", "orphans", "doubles", "GPU-s wasted"):
         table.add_column(title, justify="right")
     groups: dict[tuple[str, str, str], list[Json]] = {}
     for result in results:
@@ -202,6 +203,7 @@ def _table(out: Console, results: Iterable[Json]) -> None:
 def _figures(results: Sequence[Json]) -> list[str]:
     return [
         str(len(results)),
+        str(sum(result["killed"] for result in results)),
         str(sum(result["recovered"] for result in results)),
         str(sum(result["converged"] for result in results)),
         str(sum(len(result["orphans"]) for result in results)),

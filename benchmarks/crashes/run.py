@@ -21,6 +21,8 @@ Json = dict[str, Any]
 LIMIT = 120.0
 #: Seconds for which what was in flight at the kill stays slow: longer than a recovery waits before it looks.
 _IN_FLIGHT = 4.0
+#: Runs until a random time hits one.
+_TRIES = 4
 
 
 @dataclass
@@ -89,22 +91,25 @@ def run(world: World, case: Case, recording: Recording) -> Outcome:
     """Runs one case."""
     outcome = Outcome(str(case))
     begun = time.monotonic()
-    with world.site(case.phase) as site:
-        running = _kill(site, case, recording, outcome)
-        timer = threading.Timer(_IN_FLIGHT, lambda: site.cloud.admin.timing(stageSeconds=FAST))
-        timer.start()
-        try:
-            _go_on(site, case, recording, outcome)
-        except (InUse, EngineFailed, NoAnswer) as error:
-            outcome.problems.append(f"recover: {error}")
-        finally:
-            timer.cancel()
+    expected = recording.picture.seconds
+    for _ in range(_TRIES):
+        with world.site(case.phase) as site:
+            running, took = _kill(site, case, recording, expected, outcome)
+            if outcome.killed or case.at_call is not None:
+                _finish(site, case, recording, running, outcome)
+                break
             running.clean()
+            expected = took  # the machine was quicker than when the phase was recorded: its own time counts
+    else:
+        outcome.problems.append(f"{_TRIES} runs were over before the kill")
     outcome.seconds = round(time.monotonic() - begun, 1)
     return outcome
 
 
-def _kill(site: Site, case: Case, recording: Recording, outcome: Outcome) -> Running:
+def _kill(
+    site: Site, case: Case, recording: Recording, expected: float, outcome: Outcome
+) -> tuple[Running, float]:
+    """Starts the command and kills when the time has come; answers the run, and how long it took until its end."""
     fault = ""
     if case.at_call is not None:
         call = recording.calls[case.at_call]
@@ -113,17 +118,32 @@ def _kill(site: Site, case: Case, recording: Recording, outcome: Outcome) -> Run
     arguments = [str(site.stack.engine.command), *command(case.phase), "--stack", site.stack.name]
     begun = time.monotonic()
     running = Running([*arguments, "--non-interactive"], site.stack.folder, site.stack.env, site.log)
-    due = 0.0 if fault else float(case.when) * recording.picture.seconds
+    due = 0.0 if fault else float(case.when) * expected
     while not running.ended and time.monotonic() - begun < LIMIT:
         if site.cloud.admin.held() if fault else time.monotonic() - begun >= due:
             outcome.killed = running.kill(case.kind)
-            break
+            if outcome.killed or fault:  # a plugin that is not there yet is waited for
+                break
         time.sleep(0.01)
-    site.cloud.admin.timing(stageSeconds=SLOW)
+    took = time.monotonic() - begun
+    if outcome.killed:
+        site.cloud.admin.timing(stageSeconds=SLOW)
     if fault and site.cloud.admin.held():
         site.cloud.admin.release(fault, drop=case.when == LOST)
     running.wait(LIMIT)
-    return running
+    return running, took
+
+
+def _finish(site: Site, case: Case, recording: Recording, running: Running, outcome: Outcome) -> None:
+    timer = threading.Timer(_IN_FLIGHT, lambda: site.cloud.admin.timing(stageSeconds=FAST))
+    timer.start()
+    try:
+        _go_on(site, case, recording, outcome)
+    except (InUse, EngineFailed, NoAnswer) as error:
+        outcome.problems.append(f"recover: {error}")
+    finally:
+        timer.cancel()
+        running.clean()
 
 
 def _go_on(site: Site, case: Case, recording: Recording, outcome: Outcome) -> None:
