@@ -291,6 +291,9 @@ def _live(
             if after is not None:
                 after(step, requests)
     assert not stack.resources
+    # Two reads, for example of an operation and then of the resource, each with a budget of its own.
+    wait = sum(outcome.pauses)
+    assert wait <= (1 + len(planned)) * retry.READ_BUDGET, f"{wait:.0f} s of pauses are beyond the budget"
     return outcome
 
 

@@ -10,6 +10,7 @@ from infra.local.cloud.testing import LocalCloud, cloud_in_thread
 from tests.faults.lives import GCP, VERTEX, Life
 from tests.faults.matrix import FAULTS, PAIRS, Call, calls_of, live, pairs
 
+pytestmark = pytest.mark.slow
 LIVES = {life.name: life for life in (VERTEX, GCP)}
 PARTS = 4
 
