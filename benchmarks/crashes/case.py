@@ -34,8 +34,8 @@ class Call:
 
     @property
     def changes(self) -> bool:
-        """Whether it changes anything."""
-        return self.method != "GET" and not self.path.endswith(":getIamPolicy$")
+        """Whether it changes anything; a prediction does not."""
+        return self.method != "GET" and not self.path.endswith((":getIamPolicy$", ":rawPredict$"))
 
     @property
     def owner(self) -> str:
