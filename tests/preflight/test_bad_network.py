@@ -247,8 +247,8 @@ class World:
     """
 
     cloud: LocalCloud
-    hub: hub.Hub
     adapter: hub.Hub
+    hub: hub.Hub
     registry: registry.Registry
     token: str = "local"
     fault: Callable[[Request, Answer], Answer] = lambda given, answer: answer
@@ -298,7 +298,7 @@ def furnished(cloud: LocalCloud, location: str = REGION, files: Sequence[str] = 
     for name, content in saved.items():
         path = f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={quote('sql/' + name, safe='')}"
         cloud.http.post(path, content=content).raise_for_status()
-    world = World(cloud, repository, hub.Hub("me/adapter", saved), images)
+    world = World(cloud, hub.Hub("me/adapter", saved), repository, images)
     with world.client:
         yield world
 
