@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from infra.local.engine.steps import ROOT
 from infra.local.stack.report import billable
 from infra.recipes.adapters import StagedAdapter
 from tests.adapters import layer, write_adapter
@@ -98,6 +102,30 @@ def test_an_adapter_that_cannot_be_is_refused_before_anything_is_made(
     assert "Traceback" not in refused.output
     stack.change_stack_file({"vllm": {"extra_args": ["--max-lora-rank=64"], "max_num_seqs": 100}})
     assert stack.preview().has("adapter_model.safetensors")
+
+
+def test_adapters_and_tools_of_one_stack(stack: EngineStack, adapter: Path) -> None:
+    """On an image whose vLLM has a parser: the adapter answers, and a tool is called and its result answered."""
+    image = (
+        "us-docker.pkg.dev/vertex-ai/vertex-vision-model-garden-dockers/pytorch-vllm-serve:20250506_0916_RC01"
+    )
+    stack.change_stack_file({"vllm": {"tool_calling": True}})
+    refused = stack.preview(ok=False)
+    assert refused.has("0.6.2, has no tool call parser llama3_json or vertex-llama-3", "image_uri: ")
+    stack.change_stack_file({"container": {"image_uri": image}})
+    stack.up()
+    outputs = stack.outputs()
+    assert "(rank 8)" in ask(stack, outputs, outputs["lora"]["sql"])[1]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "openai_tools.py")],
+        env={**os.environ, "BASE_URL": outputs["openai_base_url"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("> get_weather({")
+    assert "4 degrees, rain" in done.stdout
 
 
 def test_bytes_that_somebody_changed_are_put_right_and_nothing_rolls(

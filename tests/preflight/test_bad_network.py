@@ -28,6 +28,7 @@ from infra.preflight.finding import Finding, Status
 from infra.preflight.run import Check, run
 from infra.preflight.subject import Login, Subject
 from tests import hub, loopback
+from tests.hub import Hub
 from tests.adapters import config
 from tests.loopback import Answer, Request
 from tests.preflight import registry
@@ -247,8 +248,8 @@ class World:
     """
 
     cloud: LocalCloud
-    hub: hub.Hub
-    adapter: hub.Hub
+    adapter: Hub
+    hub: Hub
     registry: registry.Registry
     token: str = "local"
     fault: Callable[[Request, Answer], Answer] = lambda given, answer: answer
@@ -298,7 +299,7 @@ def furnished(cloud: LocalCloud, location: str = REGION, files: Sequence[str] = 
     for name, content in saved.items():
         path = f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={quote('sql/' + name, safe='')}"
         cloud.http.post(path, content=content).raise_for_status()
-    world = World(cloud, repository, hub.Hub("me/adapter", saved), images)
+    world = World(cloud, hub.Hub("me/adapter", saved), repository, images)
     with world.client:
         yield world
 

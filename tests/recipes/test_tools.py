@@ -89,7 +89,9 @@ def test_a_version_that_has_not_the_models_parser_is_refused_with_one_that_has()
     assert "0.8.5.post1, has no tool call parser qwen3_coder" in problem.problem
     assert problem.choices
     for uri in problem.choices:
-        version = catalog().container(uri).vllm_version
+        container = catalog().container(uri)
+        assert container is not None
+        version = container.vllm_version
         assert version is not None
         assert "qwen3_coder" in catalog().tool_parsers(version)
 
