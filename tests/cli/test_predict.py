@@ -194,6 +194,15 @@ def test_a_time_out_names_its_limit_and_what_to_lower(served: Served, shared: Pa
     assert served.cloud.admin.unmet_faults() == []
 
 
+def test_a_time_out_of_a_dedicated_endpoint_names_its_own(served: Served, tmp_path: Path) -> None:
+    """The stack's outputs do not have it: it is looked up when it was hit."""
+    outputs = tmp_path / "outputs.json"
+    outputs.write_text(json.dumps(served.outputs("dedicated")))
+    served.cloud.admin.fault(":predict", status={"code": "UNAVAILABLE", "message": LAST})
+    done = run("--outputs", outputs, "x")
+    assert "The limit that was hit: 600 s, this dedicated endpoint's inferenceTimeout" in done.stderr
+
+
 # A file of instances -----------------------------------------------------------------------------------------------
 
 
