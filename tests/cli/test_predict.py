@@ -351,7 +351,9 @@ def test_a_full_disk_names_the_file_of_answers(shared: Path, instances: Path) ->
     assert [record["line"] for record in lines(out)] == list(range(1, 31))
 
 
-@pytest.mark.parametrize(("sent_signal", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("sent_signal", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
 def test_a_run_that_is_stopped_loses_no_answer(
     tmp_path: Path, instances: Path, sent_signal: signal.Signals, status: int
 ) -> None:
