@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from typing import Final, NoReturn
 
@@ -12,6 +13,7 @@ _BAD_INPUT: Final = 2
 _CRASHED: Final = 70
 _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141
+_TERMINATED: Final = 143
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -22,6 +24,7 @@ def run() -> None:
     An error of the program itself has an exit status of its own: Python's 1 is a verdict here.
     """
     _open_what_is_closed()
+    signal.signal(signal.SIGTERM, _end)
     try:
         from infra.cli.app import app
 
@@ -55,6 +58,11 @@ def _open_what_is_closed() -> None:
         if getattr(sys, name) is None:
             mode = "w" if number else "r"
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  (as long as the program)
+
+
+def _end(*_: object) -> NoReturn:
+    """SIGTERM: a bar or a page that is drawn again gives the terminal its cursor back, connections are closed."""
+    sys.exit(_TERMINATED)
 
 
 def _leave_stdout() -> None:

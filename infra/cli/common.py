@@ -47,6 +47,7 @@ class Exit(IntEnum):
     CRASHED = 70
     INTERRUPTED = 130
     PIPE_CLOSED = 141
+    TERMINATED = 143
 
 
 DOES_NOT_FIT: Final = Exit.DOES_NOT_FIT

@@ -37,7 +37,7 @@ def explain(
       2  wrong usage, or a bad stack file
       3  no verdict: the image's vLLM version or the GPU's memory is not known
     """
-    from infra.cli import facts
+    from infra.cli import facts, facts_json
     from infra.cli.stack import planned
 
     if html is not None and html.exists() and file.exists() and html.samefile(file):
@@ -53,7 +53,7 @@ def explain(
             fail(f"{html}: cannot be written: {error.strerror or error}.")
         typer.echo(f"written: {html}", err=True)
     if as_json:
-        print_json(facts.facts(explained))
+        print_json(facts_json.facts(explained))
     elif html is None:
         from infra.cli.terminal import show
 

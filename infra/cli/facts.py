@@ -1,8 +1,8 @@
 """What ``explain`` and ``fit`` have to say about one stack file, as plain values: the terminal, JSON and the HTML page
 show the same facts.
 
-Owns the verdict and its wording, the stretches of the memory bar and the interval of tokens. Computes no memory: that
-is :mod:`infra.fit`, asked through :mod:`infra.recipes.memory`.
+Owns the verdict and its wording. Computes no memory: that is :mod:`infra.fit`, asked through
+:mod:`infra.recipes.memory`. :mod:`infra.cli.gpu_memory` lays it out, :mod:`infra.cli.facts_json` says it to programs.
 """
 
 from __future__ import annotations
@@ -10,49 +10,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from infra.cli.common import DOES_NOT_FIT, NO_VERDICT, one_gpu
+from infra.cli.gpu_memory import GIB, label_of, parallel_of, tokens_at
 from infra.expiry import Expiry
-from infra.fit import Fit, Limits, Outcome, Term
+from infra.fit import Fit, Limits, Outcome
 from infra.recipes import ServingPlan, catalog
-from infra.recipes.arguments import parse_arguments
 from infra.recipes.costs import HOURS_PER_MONTH, UNKNOWN, costs_of, monthly
 from infra.recipes.errors import DoesNotFit
 from infra.recipes.memory import Choice, choices, limits_of
 from infra.recipes.parallel import Split
 
 __all__ = [
-    "Bar",
     "Explanation",
-    "Part",
     "Verdict",
-    "bar_of",
-    "cache_layout",
-    "cache_rows",
     "changes",
-    "concurrency_at",
     "cost_notes",
     "cost_rows",
     "cost_title",
     "dominates",
     "exit_status",
     "explanation",
-    "facts",
-    "first_stage",
-    "interval",
     "is_this",
-    "label_of",
     "largest",
-    "memory_facts",
-    "memory_title",
     "no_choice",
     "notes",
-    "parallel_of",
     "remark",
     "running",
     "subject",
-    "tokens_at",
     "usd",
     "verdict_of",
     "version_of",
@@ -60,28 +46,7 @@ __all__ = [
     "why",
 ]
 
-GIB: Final = 2**30
-KV_CACHE: Final = "kv_cache"
-REST: Final = "rest"
 
-_LABELS: Final = {
-    "weights": "weights",
-    "activation": "activation peak",
-    "non_torch": "non-torch",
-    "graphs": "CUDA graphs",
-    "resident": "sampler state",
-    KV_CACHE: "KV cache",
-    REST: "left free",
-}
-_KEEPS: Final = {
-    "full": "keys and values of every token",
-    "sliding": "keys and values of the last tokens, the window",
-    "chunked": "keys and values of the running chunk",
-    "cross": "keys and values of the image",
-    "mamba": "one state a request",
-    "linear": "one state a request",
-    "none": "nothing",
-}
 _STAGES: Final = {
     "load": "the weights are loaded",
     "layers": "the layers run on a full batch",
@@ -108,41 +73,6 @@ class Verdict(Enum):
     MAY_NOT = "may not start"
     FAILS = "does not start"
     UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Part:
-    """One stretch of one GPU's memory, in GiB; ``share`` is of the GPU's total, ``low`` and ``high`` a 90 % interval.
-
-    ``charged`` is False for what lies outside ``gpu_memory_utilization``.
-    """
-
-    key: str
-    label: str
-    gib: float
-    low: float
-    high: float
-    share: float
-    charged: bool
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One GPU's memory, in the order in which it is drawn.
-
-    ``length`` is what the bar stands for: the GPU's total, or more where the parts do not fit into it. ``over`` is by
-    how many GiB they do not.
-    """
-
-    parts: tuple[Part, ...]
-    total: float
-    budget: float
-    length: float
-
-    @property
-    def over(self) -> float:
-        """GiB beyond the GPU's memory; 0 where all fits."""
-        return self.length - self.total
 
 
 @dataclass(frozen=True)
@@ -192,66 +122,6 @@ def verdict_of(fit: Fit | None) -> Verdict:
 def exit_status(verdict: Verdict) -> int:
     """What a command ends with: 0 also where the server may not start, which its text says."""
     return {Verdict.FAILS: DOES_NOT_FIT, Verdict.UNKNOWN: NO_VERDICT}.get(verdict, 0)
-
-
-def label_of(name: str) -> str:
-    """A term's name in words."""
-    return _LABELS.get(name, name.replace("_", " "))
-
-
-def parallel_of(plan: ServingPlan) -> tuple[int, int]:
-    """Tensor and pipeline parallel size."""
-    return plan.vllm.tensor_parallel_size or 1, plan.vllm.pipeline_parallel_size or 1
-
-
-def bar_of(fit: Fit) -> Bar:
-    """Lay one GPU's memory out: what the budget is charged with, the KV cache, what lies outside it, the rest.
-
-    With pipeline stages it is a GPU of the first one.
-    """
-
-    def part(term: Term) -> Part:
-        share = term.gib / fit.total
-        return Part(term.name, label_of(term.name), term.gib, term.low, term.high, share, term.charged)
-
-    cache, low, high = (max(gib, 0.0) for gib in first_stage(fit))
-    parts = [
-        *(part(term) for term in fit.terms if term.charged),
-        Part(KV_CACHE, label_of(KV_CACHE), cache, low, high, cache / fit.total, True),
-        *(part(term) for term in fit.terms if not term.charged),
-    ]
-    used = sum(p.gib for p in parts)
-    if (rest := fit.total - used) > 0:
-        parts.append(Part(REST, label_of(REST), rest, rest, rest, rest / fit.total, False))
-    return Bar(tuple(parts), fit.total, fit.budget, max(fit.total, used))
-
-
-def memory_title(plan: ServingPlan, fit: Fit) -> str:
-    """What the bar is of."""
-    stage = " of the first pipeline stage" if parallel_of(plan)[1] > 1 else ""
-    return f"Memory of one GPU{stage}: {fit.total:.2f} GiB"
-
-
-def first_stage(fit: Fit) -> tuple[float, float, float]:
-    """The KV cache of a GPU of the first pipeline stage, GiB, with its interval; of any GPU where there is one."""
-    more = fit.kv_first_stage - fit.kv_cache
-    return fit.kv_first_stage, fit.kv_low + more, fit.kv_high + more
-
-
-def tokens_at(fit: Fit, gib: float) -> int:
-    """Tokens in ``gib`` GiB of KV cache on each GPU, whole blocks; the prediction's own number for its own size."""
-    if gib == fit.kv_cache:
-        return fit.kv_tokens
-    if gib <= 0 or fit.kv_bytes_per_token <= 0:
-        return 0
-    return int(gib * GIB // (fit.kv_bytes_per_token * fit.block_size)) * fit.block_size
-
-
-def concurrency_at(fit: Fit, gib: float) -> float:
-    """Requests of ``max_model_len`` tokens that ``gib`` GiB of KV cache on each GPU hold at once."""
-    if gib == fit.kv_cache:
-        return fit.max_concurrency
-    return max(gib, 0.0) / fit.kv_needed if fit.kv_needed > 0 else 0.0
 
 
 def why(fit: Fit | None) -> str:
@@ -455,53 +325,6 @@ def largest(explained: Explanation) -> tuple[tuple[str, str], ...]:
     )
 
 
-def cache_rows(fit: Fit) -> tuple[tuple[str, str, str], ...]:
-    """The KV cache in numbers: name, prediction, 90 % interval."""
-    low, high = max(fit.kv_low, 0.0), max(fit.kv_high, 0.0)
-
-    def between(first: str, last: str) -> str:
-        return "" if first == last else f"{first} to {last}"
-
-    return (
-        ("GiB a GPU", f"{max(fit.kv_cache, 0.0):.2f}", between(f"{low:.2f}", f"{high:.2f}")),
-        ("tokens", f"{fit.kv_tokens:,}", between(f"{tokens_at(fit, low):,}", f"{tokens_at(fit, high):,}")),
-        (
-            f"requests of {fit.max_model_len:,} tokens at once",
-            f"{fit.max_concurrency:.2f}",
-            between(f"{concurrency_at(fit, low):.2f}", f"{concurrency_at(fit, high):.2f}"),
-        ),
-        (f"GiB that one request of {fit.max_model_len:,} tokens needs", f"{fit.kv_needed:.3f}", ""),
-        ("bytes a token", f"{fit.kv_bytes_per_token:,.0f}", ""),
-        ("tokens a block", f"{fit.block_size:,}", ""),
-    )
-
-
-def cache_layout(plan: ServingPlan, fit: Fit) -> tuple[tuple[str, str], ...]:
-    """How the KV cache is laid out: what each kind of layer keeps, on one GPU."""
-    arch = plan.model.architecture
-    tensor, pipeline = parallel_of(plan)
-    arguments = parse_arguments(plan.container.args)
-    rows = [("blocks", f"{fit.num_blocks:,} of {fit.block_size:,} tokens")]
-    rows += [(f"{kind} layers", f"{count:,}: {_KEEPS[kind]}") for kind, count in arch.kinds.items()]
-    if pipeline > 1:
-        rows.append(("pipeline", f"{pipeline} stages share the layers out"))
-    if arch.mla is not None:
-        rows.append(
-            ("a token keeps", f"{arch.mla.kv_lora_rank} + {arch.mla.qk_rope_head_dim} elements a layer (MLA)")
-        )
-    else:
-        heads = max(arch.num_key_value_heads // tensor, 1)
-        rows.append(
-            ("KV heads", f"{heads} a GPU (num_key_value_heads {arch.num_key_value_heads}, tensor {tensor})")
-        )
-        rows.append(("head size", f"{arch.head_dim}"))
-    for kind, size in (("sliding", arch.sliding_window), ("chunked", arch.attention_chunk_size)):
-        if size and getattr(arch.kinds, kind):
-            rows.append(("window" if kind == "sliding" else "chunk", f"{size:,} tokens"))
-    rows.append(("type", arguments.get("--kv-cache-dtype") or "auto"))
-    return tuple(rows)
-
-
 def warnings(explained: Explanation) -> tuple[str, ...]:
     """The warnings of the plan, less the one that says again what the refusal says."""
     refusal = explained.refusal
@@ -523,12 +346,6 @@ def _size(plan: ServingPlan) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def interval(low: float, high: float, digits: int = 2) -> str:
-    """A 90 % interval as text; empty where none is known, so its ends are alike."""
-    first, last = f"{low:.{digits}f}", f"{high:.{digits}f}"
-    return "" if first == last else f"{first} to {last}"
-
-
 def usd(amount: float | None) -> str:
     """A price as text; ``unknown`` where none is published."""
     return UNKNOWN if amount is None else f"{amount:,.2f}"
@@ -541,114 +358,3 @@ def version_of(plan: ServingPlan) -> str:
     image = catalog().container(plan.container.image_uri)
     basis = image.version_basis if image is not None else ""  # empty where the stack file says the version
     return f"{plan.vllm_version} ({basis})" if basis else plan.vllm_version
-
-
-def facts(explained: Explanation) -> dict[str, Any]:
-    """Everything that the page says, for JSON: GiB are 2^30 bytes on one GPU, prices US dollars an hour."""
-    plan, fit = explained.plan, explained.fit
-    tensor, pipeline = parallel_of(plan)
-    return {
-        "verdict": explained.verdict.value,
-        "why": why(fit),
-        "stack": plan.name,
-        "model": plan.model.id,
-        "hardware": {
-            "machine_type": plan.hardware.machine_type,
-            "accelerator_type": plan.hardware.accelerator_type,
-            "accelerator_count": plan.hardware.accelerator_count,
-            "spot": plan.hardware.spot,
-            "region": plan.region,
-        },
-        "tensor_parallel_size": tensor,
-        "pipeline_parallel_size": pipeline,
-        "image_uri": plan.container.image_uri,
-        "vllm_version": plan.vllm_version,
-        "arguments": list(plan.container.args),
-        "max_model_len": fit.max_model_len if fit else plan.vllm.max_model_len,
-        "max_num_seqs": fit.max_num_seqs if fit else plan.vllm.max_num_seqs,
-        "gpu_memory_utilization": plan.vllm.gpu_memory_utilization,
-        "memory": None if fit is None else memory_facts(fit),
-        "changes": list(changes(explained)),
-        "largest": None
-        if explained.limits is None
-        else {
-            "max_model_len": explained.limits.max_model_len,
-            "max_num_seqs": explained.limits.max_num_seqs,
-        },
-        "cost": costs_of(plan).as_dict(),
-        "choices": [
-            {
-                "machine_type": choice.machine_type,
-                "accelerator_type": choice.accelerator_type,
-                "accelerator_count": choice.accelerator_count,
-                "usd_per_hour": choice.usd_per_hour,
-                "verdict": verdict_of(choice.fit).value,
-                "kv_gib": _rounded(choice.fit.kv_cache),
-                "kv_tokens": choice.fit.kv_tokens,
-                "max_concurrency": round(choice.fit.max_concurrency, 2),
-            }
-            for choice in explained.choices
-        ],
-        "warnings": list(warnings(explained)),
-        "notes": list(notes(explained)),
-    }
-
-
-def memory_facts(fit: Fit) -> dict[str, Any]:
-    """A prediction for JSON; GiB are 2^30 bytes on one GPU, intervals hold 90 %."""
-    return {
-        "outcome": fit.outcome.value,
-        "outcome_point": fit.outcome_point.value,
-        "outcome_low": fit.outcome_low.value,
-        "vllm_version": fit.version,
-        "engine": fit.engine,
-        "runner": fit.runner,
-        "total_gib": _rounded(fit.total),
-        "budget_gib": _rounded(fit.budget),
-        "terms": [
-            {
-                "name": term.name,
-                "gib": _rounded(term.gib),
-                "low": _rounded(term.low),
-                "high": _rounded(term.high),
-                "charged": term.charged,
-                "formula": term.formula,
-                "numbers": dict(term.numbers),
-                "source": term.source,
-            }
-            for term in fit.terms
-        ],
-        "dominating": fit.dominating.name,
-        "kv_cache": {
-            "gib": _rounded(fit.kv_cache),
-            "first_stage_gib": _rounded(fit.kv_first_stage),
-            "low": _rounded(fit.kv_low),
-            "high": _rounded(fit.kv_high),
-            "needed_gib": _rounded(fit.kv_needed),
-            "bytes_per_token": fit.kv_bytes_per_token,
-            "block_size": fit.block_size,
-            "tokens": fit.kv_tokens,
-            "tokens_low": tokens_at(fit, fit.kv_low),
-            "tokens_high": tokens_at(fit, fit.kv_high),
-            "max_concurrency": round(fit.max_concurrency, 2),
-            "max_concurrency_low": round(concurrency_at(fit, fit.kv_low), 2),
-            "max_concurrency_high": round(concurrency_at(fit, fit.kv_high), 2),
-        },
-        "max_model_len": fit.max_model_len,
-        "max_num_seqs": fit.max_num_seqs,
-        "max_num_batched_tokens": fit.max_num_batched_tokens,
-        "estimated_max_len": fit.estimated_max_len,
-        "out_of_memory": None
-        if fit.oom is None
-        else {
-            "stage": fit.oom.stage,
-            "tried_gib": _rounded(fit.oom.tried),
-            "in_use_gib": _rounded(fit.oom.in_use),
-            "free_gib": _rounded(fit.oom.free),
-        },
-        "notes": list(fit.notes),
-    }
-
-
-def _rounded(gib: float) -> float:
-    return round(gib, 4)

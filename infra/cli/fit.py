@@ -85,7 +85,7 @@ def fit(
         raise typer.BadParameter("name a stack file, or a table with --batch ROWS.csv.", param_hint="FILE")
     if arch is not None:
         raise typer.BadParameter("goes with --batch.", param_hint="--arch")
-    from infra.cli import facts
+    from infra.cli import facts, facts_json
     from infra.cli.stack import planned
 
     plan, _ = planned(file, region=region, stack_config=stack_config)
@@ -96,7 +96,7 @@ def fit(
             {
                 "verdict": verdict.value,
                 "why": facts.why(found),
-                "memory": None if found is None else facts.memory_facts(found),
+                "memory": None if found is None else facts_json.memory_facts(found),
             }
         )
     else:

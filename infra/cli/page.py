@@ -8,9 +8,10 @@ from __future__ import annotations
 from html import escape
 from typing import Final
 
-from infra.cli import facts
+from infra.cli import facts, gpu_memory
 from infra.cli.common import one_gpu
-from infra.cli.facts import Bar, Explanation, Verdict
+from infra.cli.facts import Explanation, Verdict
+from infra.cli.gpu_memory import Bar
 from infra.cli.html import document, section, table, tiles, verdict
 from infra.fit import Fit
 from infra.recipes import ServingPlan
@@ -26,7 +27,9 @@ _CLASSES: Final = {
     Verdict.FAILS: "bad",
     Verdict.UNKNOWN: "doubt",
 }
-_KINDS: Final = frozenset({"weights", "activation", "non_torch", "graphs", facts.KV_CACHE, facts.REST})
+_KINDS: Final = frozenset(
+    {"weights", "activation", "non_torch", "graphs", gpu_memory.KV_CACHE, gpu_memory.REST}
+)
 
 CHARTS: Final = """
 :root { --weights: #3565c4; --activation: #c9761a; --non_torch: #8152bd; --graphs: #c94a5e; --kv_cache: #25885a;
@@ -130,14 +133,14 @@ def _tiles(explained: Explanation) -> str:
 
 def memory(plan: ServingPlan, fit: Fit) -> str:
     """The section with one GPU's memory as a bar and a table; needs :data:`CHARTS`."""
-    bar = facts.bar_of(fit)
+    bar = gpu_memory.bar_of(fit)
     described = ", ".join(f"{part.label} {part.gib:.2f} GiB" for part in bar.parts)
     chart = [_stacked(bar, "bar", f"{described}; of {bar.total:.2f} GiB")]
     at = 0.0
     for part in bar.parts:
         share = part.gib / bar.length
         if share >= _INSIDE:
-            where = "inside on-rest" if part.key == facts.REST else "inside"
+            where = "inside on-rest" if part.key == gpu_memory.REST else "inside"
             chart.append(
                 f"<span class='{where}' style='left:{at:.3%};width:{share:.3%}'>{part.label}<br>{part.gib:.2f}</span>"
             )
@@ -147,7 +150,7 @@ def memory(plan: ServingPlan, fit: Fit) -> str:
         chart.append(_mark(bar.total / bar.length, f"GPU ends at {bar.total:.2f}", "below"))
     rows = []
     for part in bar.parts:
-        interval = facts.interval(part.low, part.high)
+        interval = gpu_memory.interval(part.low, part.high)
         where = "" if part.charged else " <small class='dim'>outside the budget</small>"
         rows.append(
             f"<tr><td><i class='swatch {_kind(part.key)}'></i>{escape(part.label)}{where}</td>"
@@ -160,7 +163,7 @@ def memory(plan: ServingPlan, fit: Fit) -> str:
             f"<td class='number'>{bar.over:.2f}</td><td class='number'>{bar.over / bar.total:.1%}</td><td></td></tr>"
         )
     return section(
-        facts.memory_title(plan, fit),
+        gpu_memory.memory_title(plan, fit),
         f"<figure><div class='chart'>{''.join(chart)}</div>"
         f"<figcaption>The budget is gpu_memory_utilization of the GPU's memory. "
         f"Dominates: {escape(facts.dominates(fit))}.</figcaption></figure>"
@@ -205,7 +208,7 @@ def _cache(fit: Fit) -> str:
         + rect("point", max(point - thin, 0), max(point - thin, 0) + 2 * thin, 2, 16)
         + rect("need", max(fit.kv_needed - thin / 2, 0), max(fit.kv_needed - thin / 2, 0) + thin, 0, 20)
     )
-    between = facts.interval(low, high)
+    between = gpu_memory.interval(low, high)
     keys = [("point", f"prediction {point:.2f} GiB")]
     if between:
         keys.append(("range", f"90 % interval {between} GiB"))
@@ -214,7 +217,7 @@ def _cache(fit: Fit) -> str:
     described = ", ".join(text for _, text in keys)
     rows = [
         f"<tr><td>{escape(name)}</td><td class='number'>{value}</td><td class='number'>{interval}</td></tr>"
-        for name, value, interval in facts.cache_rows(fit)
+        for name, value, interval in gpu_memory.cache_rows(fit)
     ]
     return section(
         "KV cache",
@@ -246,7 +249,7 @@ def _choices(explained: Explanation) -> str:
     for choice in found[:_SHOWN_CHOICES]:
         own = " class='own'" if facts.is_this(explained.plan, choice) else ""
         remark = facts.remark(explained.plan, choice)
-        bar = facts.bar_of(choice.fit)
+        bar = gpu_memory.bar_of(choice.fit)
         described = ", ".join(f"{part.label} {part.gib:.2f} GiB" for part in bar.parts)
         rows.append(
             f"<tr{own}><td class='name'>{escape(choice.machine_type)}</td>"
@@ -278,7 +281,7 @@ def _terms(fit: Fit) -> str:
     for term in fit.terms:
         numbers = "<br>".join(f"{escape(symbol)} = {escape(value)}" for symbol, value in term.numbers)
         rows.append(
-            f"<tr><td><i class='swatch {_kind(term.name)}'></i>{escape(facts.label_of(term.name))}</td>"
+            f"<tr><td><i class='swatch {_kind(term.name)}'></i>{escape(gpu_memory.label_of(term.name))}</td>"
             f"<td class='number'>{term.gib:.3f}</td><td><code>{escape(term.formula)}</code></td>"
             f"<td>{numbers}</td><td>{escape(term.source)}</td></tr>"
         )

@@ -236,9 +236,13 @@ def _say(text: str) -> None:
 
 
 def _no_answer(endpoint: Endpoint, answer: Answer, fields: Mapping[str, Any]) -> NoReturn:
-    from infra.client.advice import advice
+    from infra.client.advice import advice, timed_out
+    from infra.client.endpoint import with_time_out
     from infra.client.predict import DEFAULT_MAX_TOKENS
 
+    token = endpoint.token()
+    if timed_out(answer.status, answer.error, endpoint, answer.seconds):
+        endpoint = with_time_out(endpoint, token)
     max_tokens = fields.get("max_tokens", DEFAULT_MAX_TOKENS)
     said = advice(
         endpoint,
@@ -246,7 +250,7 @@ def _no_answer(endpoint: Endpoint, answer: Answer, fields: Mapping[str, Any]) ->
         answer.error,
         seconds=answer.seconds,
         max_tokens=max_tokens if isinstance(max_tokens, int) else None,
-        fixed_token=endpoint.token().fixed,
+        fixed_token=token.fixed,
     )
     typer.echo(said, err=True)
     raise typer.Exit(Exit.NO_ANSWER)

@@ -154,7 +154,7 @@ def _write(text: str | None, facts: dict[str, object], output: Path | None) -> N
 
 def _memory(file: Path, preview: Preview) -> tuple[ServingPlan | None, Memory | None]:
     """What the memory prediction says of the stack file, in the preview's region."""
-    from infra.cli import facts
+    from infra.cli import facts, gpu_memory
     from infra.cli.facts import Verdict
     from infra.cli.stack import plan_of
     from infra.recipes import StackError, load_stack_file
@@ -179,7 +179,7 @@ def _memory(file: Path, preview: Preview) -> tuple[ServingPlan | None, Memory | 
     agrees = None
     if container is not None and plan.chat_template_uri is None:  # only the program reads one in a bucket
         agrees = (container.image, container.args) == (plan.container.image_uri, plan.container.args)
-    rows = () if fit is None else facts.bar_of(fit).parts
+    rows = () if fit is None else gpu_memory.bar_of(fit).parts
     return plan, Memory(
         file=name,
         starts={Verdict.UNKNOWN: None, Verdict.FAILS: False}.get(verdict, True),
@@ -187,7 +187,9 @@ def _memory(file: Path, preview: Preview) -> tuple[ServingPlan | None, Memory | 
         refuses=refuses,
         verdict=verdict.value,
         why=facts.why(fit),
-        rows=tuple((part.label, f"{part.gib:.2f}", facts.interval(part.low, part.high)) for part in rows),
+        rows=tuple(
+            (part.label, f"{part.gib:.2f}", gpu_memory.interval(part.low, part.high)) for part in rows
+        ),
         changes=() if refusal is None else tuple(refusal.remedy.split("; or ")),
         agrees=agrees,
     )

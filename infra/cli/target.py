@@ -31,7 +31,7 @@ OutputsFile = Annotated[
     typer.Option(
         "--outputs",
         metavar="FILE",
-        help="What `pulumi stack output --json` wrote.",
+        help="What `pulumi stack output --json` wrote; `-` is stdin.",
         rich_help_panel=_PANEL,
     ),
 ]

@@ -11,9 +11,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from infra.cli import facts
+from infra.cli import facts, gpu_memory
 from infra.cli.common import one_gpu
-from infra.cli.facts import REST, Bar, Explanation, Part, Verdict
+from infra.cli.facts import Explanation, Verdict
+from infra.cli.gpu_memory import REST, Bar, Part
 from infra.fit import Fit, Term
 from infra.recipes import ServingPlan
 
@@ -24,7 +25,7 @@ COLORS: Final = {
     "activation": "color(214)",
     "non_torch": "color(135)",
     "graphs": "color(203)",
-    facts.KV_CACHE: "color(35)",
+    gpu_memory.KV_CACHE: "color(35)",
     REST: "bright_black",
 }
 _OTHER_COLOR: Final = "color(37)"
@@ -34,7 +35,7 @@ LETTERS: Final = {
     "activation": "A",
     "non_torch": "N",
     "graphs": "G",
-    facts.KV_CACHE: "K",
+    gpu_memory.KV_CACHE: "K",
     REST: ".",
 }
 _VERDICT_STYLES: Final = {
@@ -66,8 +67,8 @@ def page(explained: Explanation, *, width: int, colored: bool) -> Iterator[Rende
     yield _heading("What will run")
     yield _grid(facts.running(explained))
     if fit is not None:
-        bar = facts.bar_of(fit)
-        yield _heading(facts.memory_title(plan, fit))
+        bar = gpu_memory.bar_of(fit)
+        yield _heading(gpu_memory.memory_title(plan, fit))
         yield _indented(bar_line(bar, width - 4, colored=colored))
         yield _indented(_marks(bar, width - 4))
         yield _indented(_legend(bar, colored=colored))
@@ -139,7 +140,7 @@ def _legend(bar: Bar, *, colored: bool) -> Table:
     table.add_column("")
     for part in bar.parts:
         outside = "" if part.charged else "outside the budget"
-        interval = facts.interval(part.low, part.high)
+        interval = gpu_memory.interval(part.low, part.high)
         sign = Text("■", _color(part)) if colored else Text(_letter(part))
         row = (part.label, f"{part.gib:.2f}", f"{part.share:.1%}", interval)
         table.add_row(sign, *row, Text(outside, "bright_black"))
@@ -153,7 +154,7 @@ def _cache(fit: Fit) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bright_black")
     for name in ("", "prediction", "90 % interval"):
         table.add_column(name, justify="right" if name else "left")
-    for name, point, interval in facts.cache_rows(fit):
+    for name, point, interval in gpu_memory.cache_rows(fit):
         table.add_row(name, point, interval)
     return table
 
@@ -255,7 +256,7 @@ def fit_page(plan: ServingPlan, fit: Fit, *, terms: bool) -> Iterator[Renderable
     yield _indented(_sum(fit))
     if terms:
         for term in fit.terms:
-            yield _heading(facts.label_of(term.name) + ("" if term.charged else " (outside the budget)"))
+            yield _heading(gpu_memory.label_of(term.name) + ("" if term.charged else " (outside the budget)"))
             yield _grid(
                 (
                     ("GiB", f"{term.gib:.3f}{_between(term)}"),
@@ -267,7 +268,7 @@ def fit_page(plan: ServingPlan, fit: Fit, *, terms: bool) -> Iterator[Renderable
     yield _heading("KV cache")
     yield _indented(_cache(fit))
     if terms:
-        yield _grid(facts.cache_layout(plan, fit))
+        yield _grid(gpu_memory.cache_layout(plan, fit))
     yield _grid((("estimated_max_len", f"{fit.estimated_max_len:,}, at the prediction itself"),))
     if fit.notes:
         yield _heading("Notes")
@@ -275,7 +276,7 @@ def fit_page(plan: ServingPlan, fit: Fit, *, terms: bool) -> Iterator[Renderable
 
 
 def _between(term: Term) -> str:
-    found = facts.interval(term.low, term.high, 3)
+    found = gpu_memory.interval(term.low, term.high, 3)
     return f", 90 % interval {found}" if found else ""
 
 
@@ -289,17 +290,17 @@ def _sum(fit: Fit) -> Table:
     table.add_row("budget", f"{fit.budget:.3f}", "", share, end_section=True)
     for term in fit.terms:
         if term.charged:
-            interval = facts.interval(term.low, term.high, 3)
-            table.add_row(f"- {facts.label_of(term.name)}", f"{term.gib:.3f}", interval, "")
-    cache, low, high = facts.first_stage(fit)
-    table.add_row("= KV cache", f"{cache:.3f}", facts.interval(low, high, 3), style="bold")
+            interval = gpu_memory.interval(term.low, term.high, 3)
+            table.add_row(f"- {gpu_memory.label_of(term.name)}", f"{term.gib:.3f}", interval, "")
+    cache, low, high = gpu_memory.first_stage(fit)
+    table.add_row("= KV cache", f"{cache:.3f}", gpu_memory.interval(low, high, 3), style="bold")
     if fit.kv_first_stage != fit.kv_cache:
-        least = facts.interval(fit.kv_low, fit.kv_high, 3)
+        least = gpu_memory.interval(fit.kv_low, fit.kv_high, 3)
         table.add_row(
             "KV cache", f"{fit.kv_cache:.3f}", least, "of the pipeline stage that has least, which counts"
         )
     for term in fit.terms:
         if not term.charged:
-            interval = facts.interval(term.low, term.high, 3)
-            table.add_row(facts.label_of(term.name), f"{term.gib:.3f}", interval, "outside the budget")
+            interval = gpu_memory.interval(term.low, term.high, 3)
+            table.add_row(gpu_memory.label_of(term.name), f"{term.gib:.3f}", interval, "outside the budget")
     return table

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from infra.client.advice import advice, message_of, timed_out
-from infra.client.endpoint import MAX_DEDICATED_TIMEOUT_S, Endpoint, read
+from infra.client.endpoint import MAX_DEDICATED_TIMEOUT_S, Endpoint, with_time_out
 from infra.client.errors import ClientError, NoAnswer
+from infra.client.rest import CONNECT_S
 from infra.client.token import Token
 
 if TYPE_CHECKING:
@@ -25,14 +26,16 @@ def openai_client(endpoint: Endpoint, token: Token) -> OpenAI:
 
     Its time-out is above the endpoint's own, so that it is the endpoint that says which limit was hit.
     """
-    from openai import DefaultHttpxClient, OpenAI
+    from openai import DefaultHttpxClient, OpenAI, Timeout
 
     seconds = (endpoint.timeout_s or MAX_DEDICATED_TIMEOUT_S) + 15
     return OpenAI(
         base_url=endpoint.openai_base_url,
         api_key=token.get,
         max_retries=0,
-        http_client=DefaultHttpxClient(trust_env=not endpoint.local, timeout=seconds),
+        http_client=DefaultHttpxClient(
+            trust_env=not endpoint.local, timeout=Timeout(seconds, connect=CONNECT_S)
+        ),
     )
 
 
@@ -227,9 +230,8 @@ class Talk:
             status = body["code"]  # vLLM's error in the middle of a stream
         said = message_of(body) if body else message_of(_cause(error))
         endpoint = self.endpoint
-        if endpoint.timeout_s is None and timed_out(status, said, endpoint, reply.seconds):
-            with contextlib.suppress(ClientError):
-                endpoint = read(endpoint, self._token)
+        if timed_out(status, said, endpoint, reply.seconds):
+            endpoint = with_time_out(endpoint, self._token)
         if isinstance(error, _CutError) and not timed_out(status, said, endpoint, reply.seconds):
             return NoAnswer(
                 "The answer ended without a finish reason: the connection was cut, or the endpoint does not stream.\n"

@@ -16,7 +16,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from infra import naming
-from infra.client.errors import BadTarget, NoAnswer
+from infra.client.errors import BadTarget, ClientError, NoAnswer
 from infra.client.pulumi import ROOT, Pulumi
 from infra.client.rest import TIMEOUT_S, ask, http_client
 from infra.client.token import Token
@@ -33,6 +33,7 @@ __all__ = [
     "find",
     "read",
     "stack_outputs",
+    "with_time_out",
 ]
 
 SHARED_TIMEOUT_S: Final = 60.0
@@ -303,6 +304,16 @@ def read(endpoint: Endpoint, token: Token) -> Endpoint:
     if document is None:
         raise BadTarget(f"There is no endpoint {endpoint.name} any more.")
     return replace(_of_document(document, override), outputs=endpoint.outputs, stack=endpoint.stack)
+
+
+def with_time_out(endpoint: Endpoint, token: Token) -> Endpoint:
+    """The same endpoint with its time-out, which the outputs of a stack do not have; as it was where nobody says it."""
+    if endpoint.timeout_s is not None:
+        return endpoint
+    try:
+        return read(endpoint, token)
+    except ClientError:
+        return endpoint
 
 
 def _override(environ: Mapping[str, str]) -> str | None:

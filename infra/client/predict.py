@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from infra.client.advice import message_of, timed_out
 from infra.client.endpoint import MAX_DEDICATED_TIMEOUT_S, Endpoint
+from infra.client.rest import CONNECT_S
 from infra.client.token import Token
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ RETRIES: Final = 4
 
 _BUSY: Final = frozenset({429, 502, 503})
 _LONGEST_WAIT_S: Final = 60.0
-_CONNECT_S: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Predictor:
         patience = (endpoint.timeout_s or MAX_DEDICATED_TIMEOUT_S) + 30
         self._http = httpx.AsyncClient(
             trust_env=not endpoint.local,
-            timeout=httpx.Timeout(patience, connect=_CONNECT_S, pool=None),
+            timeout=httpx.Timeout(patience, connect=CONNECT_S, pool=None),
             limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
         )
 

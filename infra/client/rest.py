@@ -13,12 +13,16 @@ from infra.preflight.net import LOGIN_REMEDY
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["TIMEOUT_S", "ask", "http_client"]
+__all__ = ["CONNECT_S", "TIMEOUT_S", "ask", "http_client"]
 
 Json = dict[str, Any]
 
 TIMEOUT_S: Final = 30.0
 """Seconds that an API has for one answer; predictions have limits of their own."""
+
+
+CONNECT_S: Final = 10.0
+"""Seconds to connect: who is not there then is behind a network that drops packets."""
 
 
 def http_client(*, local: bool, timeout_s: float | None) -> httpx.Client:

@@ -164,7 +164,6 @@ class _said:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        import httpx
         from openai import APIConnectionError, APIError, APIStatusError
 
         if isinstance(error, APIStatusError):
@@ -174,7 +173,7 @@ class _said:
             raise _Wrong(error.status_code, said) from None
         if isinstance(error, APIConnectionError):
             raise _Wrong(None, str(error.__cause__ or error)) from None
-        if isinstance(error, APIError | httpx.TransportError | json.JSONDecodeError):
+        if isinstance(error, APIError | json.JSONDecodeError):
             raise _Wrong(None, str(error) or type(error).__name__) from None
 
 

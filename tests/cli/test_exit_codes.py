@@ -60,8 +60,9 @@ def test_the_table_names_no_other_command() -> None:
 
 
 def test_what_is_known_before_anything_can_be_imported() -> None:
-    known = (program._BAD_INPUT, program._CRASHED, program._INTERRUPTED, program._PIPE_CLOSED)
-    assert known == (Exit.BAD_INPUT, Exit.CRASHED, Exit.INTERRUPTED, Exit.PIPE_CLOSED)
+    known = (program._BAD_INPUT, program._CRASHED, program._INTERRUPTED)
+    assert known == (Exit.BAD_INPUT, Exit.CRASHED, Exit.INTERRUPTED)
+    assert (program._PIPE_CLOSED, program._TERMINATED) == (Exit.PIPE_CLOSED, Exit.TERMINATED)
     assert (DOES_NOT_FIT, BAD_INPUT, NO_VERDICT) == (Exit.DOES_NOT_FIT, Exit.BAD_INPUT, Exit.NO_VERDICT)
 
 
@@ -83,6 +84,29 @@ def test_an_error_of_the_program_is_no_verdict(raised: str, status: int, said: s
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == status, done.stderr
     assert said in done.stderr
+
+
+def test_sigterm_leaves_the_terminal_as_it_was() -> None:
+    script = (
+        "import os, signal, sys, infra.cli.app as a\n"
+        "from rich.console import Console\n"
+        "from rich.live import Live\n"
+        "def wait():\n"
+        "    with Live('page', console=Console(force_terminal=True), auto_refresh=False):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        signal.pause()\n"
+        "explain, = [each for each in a.app.registered_commands if each.name == 'explain']\n"
+        "explain.callback = wait\n"
+        "sys.argv = ['vertex-vllm', 'explain']\n"
+        "from infra.cli.__main__ import run\n"
+        "run()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (Exit.TERMINATED, "")
+    assert "\x1b[?25l" in done.stdout
+    assert done.stdout.endswith("\x1b[?25h")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from typer.testing import CliRunner
 
-from infra.cli import facts, terminal
+from infra.cli import facts, facts_json, gpu_memory, terminal
 from infra.cli.app import app
 from infra.cli.facts import Explanation, Verdict
 from infra.cli.page import html_page
@@ -96,7 +96,7 @@ def test_the_reason_has_the_numbers_that_decide(fit_of: FitOf, small: Fit, doubt
 
 
 def test_the_bar_is_the_whole_gpu(fit_of: FitOf) -> None:
-    bar = facts.bar_of(fit_of())
+    bar = gpu_memory.bar_of(fit_of())
     assert [part.key for part in bar.parts] == [
         "weights",
         "activation",
@@ -112,7 +112,7 @@ def test_the_bar_is_the_whole_gpu(fit_of: FitOf) -> None:
 
 
 def test_the_bar_goes_beyond_a_gpu_that_is_too_small(fit_of: FitOf) -> None:
-    bar = facts.bar_of(fit_of(total=14.0, budget=12.6, kv_cache=-3.9, kv_low=-4.2, kv_high=-3.7))
+    bar = gpu_memory.bar_of(fit_of(total=14.0, budget=12.6, kv_cache=-3.9, kv_low=-4.2, kv_high=-3.7))
     assert bar.over == pytest.approx(3.0)
     assert [part.key for part in bar.parts if part.gib > 0] == [
         "weights",
@@ -125,11 +125,11 @@ def test_the_bar_goes_beyond_a_gpu_that_is_too_small(fit_of: FitOf) -> None:
 
 def test_tokens_of_a_size(fit_of: FitOf) -> None:
     fit = fit_of()
-    assert facts.tokens_at(fit, fit.kv_cache) == 27024
-    assert facts.tokens_at(fit, 3.0) == 3 * 2**30 // 131072
-    assert facts.tokens_at(fit, 3.5) % 16 == 0
-    assert facts.tokens_at(fit, -1.0) == 0
-    assert facts.concurrency_at(fit, 3.0) == 6.0
+    assert gpu_memory.tokens_at(fit, fit.kv_cache) == 27024
+    assert gpu_memory.tokens_at(fit, 3.0) == 3 * 2**30 // 131072
+    assert gpu_memory.tokens_at(fit, 3.5) % 16 == 0
+    assert gpu_memory.tokens_at(fit, -1.0) == 0
+    assert gpu_memory.concurrency_at(fit, 3.0) == 6.0
 
 
 def test_changes_are_those_of_the_refusal(explained: Explanation, small: Fit, refusal: DoesNotFit) -> None:
@@ -155,7 +155,7 @@ def test_remarks(explained: Explanation, doubtful: Fit) -> None:
 
 
 def test_facts_are_json(explained: Explanation) -> None:
-    found = json.loads(json.dumps(facts.facts(explained), allow_nan=False))
+    found = json.loads(json.dumps(facts_json.facts(explained), allow_nan=False))
     assert found["verdict"] == "starts"
     assert (found["tensor_parallel_size"], found["pipeline_parallel_size"]) == (1, 1)
     assert found["memory"]["kv_cache"]["tokens_low"] == 24576
@@ -179,7 +179,7 @@ def test_facts_are_json(explained: Explanation) -> None:
 
 def test_facts_without_a_prediction(serving: ServingPlan) -> None:
     serving = replace(serving, fit=None)
-    found = facts.facts(Explanation(serving, None, ()))
+    found = facts_json.facts(Explanation(serving, None, ()))
     assert (found["verdict"], found["memory"], found["largest"]) == ("unknown", None, None)
     assert found["max_model_len"] == serving.vllm.max_model_len
 
@@ -324,7 +324,7 @@ def test_a_price_that_is_not_known_is_never_nothing(serving: ServingPlan) -> Non
     page = text_of(unknown, 120)
     assert len(re.findall(r"unknown +unknown", page)) == 4
     assert "no on-demand price is published for a4x-highgpu-4g with 4 x NVIDIA_GB200 in us-central1" in page
-    found = facts.facts(unknown)["cost"]
+    found = facts_json.facts(unknown)["cost"]
     assert found["at_most"] == {"replicas": 1, "usd_per_hour": "unknown", "usd_per_month": "unknown"}
     assert found["price"] == "unknown"
     assert "unknown" in _Page(html_page(unknown)).text

@@ -212,6 +212,15 @@ def test_a_time_out_names_its_limit_and_what_to_lower(served: Served, shared: Pa
     assert served.cloud.admin.unmet_faults() == []
 
 
+def test_a_time_out_of_a_dedicated_endpoint_names_its_own(served: Served, tmp_path: Path) -> None:
+    """The stack's outputs do not have it: it is looked up when it was hit."""
+    outputs = tmp_path / "outputs.json"
+    outputs.write_text(json.dumps(served.outputs("dedicated")))
+    served.cloud.admin.fault(":predict", status={"code": "UNAVAILABLE", "message": LAST})
+    done = run("--outputs", outputs, "x")
+    assert "The limit that was hit: 600 s, this dedicated endpoint's inferenceTimeout" in done.stderr
+
+
 # A file of instances -----------------------------------------------------------------------------------------------
 
 
@@ -360,7 +369,9 @@ def test_a_full_disk_names_the_file_of_answers(shared: Path, instances: Path) ->
     assert [record["line"] for record in lines(out)] == list(range(1, 31))
 
 
-@pytest.mark.parametrize(("sent_signal", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("sent_signal", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
 def test_a_run_that_is_stopped_loses_no_answer(
     tmp_path: Path, instances: Path, sent_signal: signal.Signals, status: int
 ) -> None:

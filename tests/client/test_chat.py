@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai import Timeout
 from rich.console import Console
 from typer.testing import CliRunner
 
 from infra.cli import chat as command
 from infra.cli.app import app
 from infra.client import NoAnswer, find
-from infra.client.chat import Reply, Talk
+from infra.client.chat import Reply, Talk, openai_client
 from tests.client import talking
 from tests.client.talking import DEDICATED, EMPTY, SHARED, Talking
 from tests.loopback import Answer, serving
@@ -222,6 +223,14 @@ def test_nobody_is_there(to: Talking) -> None:
     endpoint = replace(find(endpoint=SHARED, environ=to.environ), openai_base_url="http://127.0.0.1:9")
     with pytest.raises(NoAnswer, match=r"No answer: .*refused(.|\n)*make env"):
         said(Talk(endpoint, endpoint.token({})).ask("hello"))
+
+
+def test_a_network_that_drops_packets_is_told_in_seconds(to: Talking) -> None:
+    """An answer may take an hour; a connection may not."""
+    endpoint = find(endpoint=DEDICATED, environ=to.environ)
+    timeout = openai_client(endpoint, endpoint.token({})).timeout
+    assert isinstance(timeout, Timeout)
+    assert (timeout.connect, timeout.read) == (10, 615)
 
 
 def test_what_a_reasoning_parser_takes_for_thoughts(to: Talking) -> None:

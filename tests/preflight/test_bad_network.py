@@ -28,8 +28,8 @@ from infra.preflight.finding import Finding, Status
 from infra.preflight.run import Check, run
 from infra.preflight.subject import Login, Subject
 from tests import hub, loopback
-from tests.hub import Hub
 from tests.adapters import config
+from tests.hub import Hub
 from tests.loopback import Answer, Request
 from tests.preflight import registry
 from tests.preflight.subjects import LLAMA, REGION, TOKEN, planned, subject
