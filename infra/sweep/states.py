@@ -7,9 +7,6 @@ the project, and what a colleague's stack has would look like nobody's.
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,6 +17,7 @@ from urllib.parse import urlsplit
 from infra.client.errors import ClientError, NoAnswer
 from infra.client.pulumi import Pulumi
 from infra.naming import label_value
+from infra.recovery import locks
 from infra.sweep.found import key_of
 
 __all__ = ["StackState", "States", "project_name", "read_stack", "read_states"]
@@ -184,41 +182,15 @@ def _run(
     parts = urlsplit(backend)
     if parts.scheme in ("http", "https"):
         return ("an update is in progress" if in_progress else ""), True
-    folder = f"{_LOCKS}/organization/{project}/{stack}"
-    if parts.scheme == "file":
-        place = Path((parts.netloc + parts.path).replace("~", str(Path.home()), 1)) / folder
-        owners = [_owner(file) for file in sorted(place.glob("*.json"))]
-        alive = [each for each in owners if each]
-        return (alive[0] if alive else ""), True
+    place = locks.folder_of(backend)
+    if place is not None:
+        held = [each for each in locks.in_folder(place, project, stack) if each.alive or not each.here]
+        return (f"a run works on it ({held[0]})" if held else ""), True
     if parts.scheme == "gs" and remote is not None:
         try:
-            locks = remote(f"{parts.netloc}{parts.path.rstrip('/')}/{folder}/".lstrip("/"))
+            folder = f"{_LOCKS}/organization/{project}/{stack}"
+            found = remote(f"{parts.netloc}{parts.path.rstrip('/')}/{folder}/".lstrip("/"))
         except ClientError:
             return "", False
-        return (f"a lock is there ({locks[0].rpartition('/')[2]})" if locks else ""), True
+        return (f"a lock is there ({found[0].rpartition('/')[2]})" if found else ""), True
     return "", False
-
-
-def _owner(lock: Path) -> str:
-    """Who holds a lock, in words; empty where that was a process of this machine that is no more."""
-    try:
-        owner: Json = json.loads(lock.read_text(encoding="utf-8"))
-        pid, host = int(owner.get("pid") or 0), str(owner.get("hostname") or "")
-    except (OSError, ValueError, AttributeError, TypeError):
-        return f"a lock that cannot be read ({lock.name})"
-    if host == socket.gethostname() and not _lives(pid):
-        return ""
-    return f"pulumi (process {pid} on {host}) works on it since {owner.get('timestamp') or 'an unknown time'}"
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    try:  # a dead one that nobody has collected
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (OSError, IndexError):
-        return True

@@ -12,6 +12,7 @@ import pytest
 
 from infra.client import NoAnswer
 from infra.client.pulumi import Pulumi
+from infra.recovery import locks
 from infra.sweep.states import States, read_states
 
 ENDPOINT = "projects/p/locations/us-central1/endpoints/12"
@@ -96,8 +97,9 @@ def test_ids_without_the_project_and_operations_are_known(tmp_path: Path) -> Non
     ],
 )
 def test_a_lock_is_a_run_unless_its_process_is_known_to_be_gone(
-    tmp_path: Path, content: Any, running: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: Any, running: bool
 ) -> None:
+    monkeypatch.setattr(locks, "is_alive", lambda pid: pid == os.getpid())
     lock(tmp_path, content)
     (stack,) = states(tmp_path).stacks
     assert bool(stack.run) is running
