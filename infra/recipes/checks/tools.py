@@ -115,6 +115,8 @@ def _check_passed(
     parser = passed(report.stack.vllm)[TOOL_CALL_PARSER]
     if not parser or _PLUGIN in passed(report.stack.vllm) or _has(parser, flags, image, version):
         return
+    if parser in _of_the_fork():  # whether another of Google's builds has it is not known: a warning says so
+        return
     kind = flags.takes.get(TOOL_CALL_PARSER) if flags is not None else None
     if (
         kind != "str"

@@ -136,7 +136,7 @@ def test_an_upload_that_fails_leaves_nothing(
 ) -> None:
     monkeypatch.setattr(rest, "BUSY_SECONDS", 0.3)
     busy = {"code": "UNAVAILABLE", "message": "busy"}
-    cloud.admin.fault(UPLOAD, method="PUT", nth=2, times=2, status=busy)
+    cloud.admin.fault(UPLOAD, method="PUT", nth=2, status=busy)
 
     with pytest.raises(Failed, match="answered 503") as error:
         make(plugin, file(tmp_path, LARGE))
