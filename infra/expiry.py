@@ -99,4 +99,6 @@ def warning(label: str, deployed: datetime | None, now: datetime) -> str:
         return (
             f"the stack expired ({expiry.label}): {when} has passed, and the next sweep undeploys it; {later}"
         )
+    if not expiry.length:
+        when = f"the end of {when} UTC"
     return f"the stack expires soon ({expiry.label}): {when}, then a sweep undeploys it; {later}"

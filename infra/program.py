@@ -61,9 +61,10 @@ def run() -> None:
         )
     for note in checked.plan.notes:
         pulumi.log.info(note)
-    # A duration counts from the deployment, which only the provider knows, and which says so itself.
+    # A duration counts from the deployment, which only the provider knows, and which says so itself. Of a stopped stack
+    # a sweep undeploys nothing; the preview of a start warns.
     ending = expiry.warning(checked.labels.get(expiry.LABEL, ""), None, datetime.now(UTC))
-    if ending:
+    if ending and not checked.stopped:
         pulumi.log.warn(ending)
     for warning in checked.warnings:
         pulumi.log.warn(warning)

@@ -51,7 +51,11 @@ def test_the_end_itself_is_over() -> None:
         ("90d", timedelta(days=87), ""),
         ("90d", timedelta(days=88, hours=1), "expires soon (90d)"),
         ("2026-11-30", timedelta(days=2), ""),
-        ("2026-11-30", timedelta(days=3), "expires soon (2026-11-30): 2026-11-30, then a sweep undeploys it"),
+        (
+            "2026-11-30",
+            timedelta(days=3),
+            "expires soon (2026-11-30): the end of 2026-11-30 UTC, then a sweep undeploys it",
+        ),
         ("2026-11-30", timedelta(days=5), "expired (2026-11-30): 2026-11-30 has passed"),
         ("never", timedelta(days=5000), ""),
         ("", timedelta(days=5000), ""),

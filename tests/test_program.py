@@ -115,6 +115,18 @@ def test_a_stopped_stack_costs_nothing_and_asks_nothing(
     assert recorder.of("index:Deployment") == []
 
 
+def test_a_stopped_stack_is_not_said_to_be_undeployed_for_its_expiry(
+    recorder: Recorder, exported: dict[str, Any], run: Run
+) -> None:
+    own(labels=json.dumps({"expiry": "2020-01-01"}))
+    result(exported, run)
+    assert any("the stack expired" in text for _, text in recorder.messages)
+    recorder.messages.clear()
+    own(labels=json.dumps({"expiry": "2020-01-01"}), stopped="true")
+    result(exported, run)
+    assert not any("expired" in text for _, text in recorder.messages)
+
+
 def test_telemetry_is_made_by_one_key(recorder: Recorder, exported: dict[str, Any], run: Run) -> None:
     channel = "projects/my-project/notificationChannels/7"
     own(telemetry="true", notificationChannels=json.dumps([channel]))

@@ -198,6 +198,10 @@ def _parts(now: Status) -> Iterator[RenderableType]:
     facts.add_row("cost", _cost(now))
     yield facts
     yield Text()
+    if now.deployments and now.stopped:
+        yield Text(
+            f"{now.stopped} What is deployed here is of other stacks, or is being undeployed.", "yellow"
+        )
     if now.deployments:
         yield _Deployments(now.deployments)
     elif now.stopped:

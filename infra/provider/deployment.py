@@ -235,7 +235,7 @@ class Deployment(Resource):
         from infra.provider import reports
         from infra.provider.operations import StillRunning
         from infra.provider.roll import Roll, RollFailed, admit, no_share
-        from infra.provider.rollout import DeployFailed, Rollout
+        from infra.provider.rollout import DeployFailed, OthersDeployment, Rollout
 
         vertex = self._connector.connect(ctx, plan.endpoint.location)
         if ctx.urn in self._regranted:
@@ -267,6 +267,11 @@ class Deployment(Resource):
         except StillRunning as e:
             report = reports.unchanged if rollout.serving else reports.unfinished
             raise partial(report(e, plan), e.operation) from None
+        except OthersDeployment as e:
+            text = reports.waited(e.running, plan)
+            # Its operation is in no state: a destroy would cancel what another stack deploys.
+            kept = rollout.uncertain or id is not None
+            raise (partial(text, None) if kept else ResourceError(text)) from None
         except DeployFailed as e:
             if not e.error.answered:
                 raise partial(reports.unanswered(plan, e.error), None) from None

@@ -71,7 +71,7 @@ class LeftoverCheck(Resource):
 
     def delete(self, ctx: Context, id: str, state: Properties, inputs: Properties) -> None:
         """Looks, and warns of what is left."""
-        found: list[list[Thing]] = []
+        found: list[tuple[list[Thing], list[Thing]]] = []
         failed: list[str] = []
 
         def look() -> None:
@@ -89,26 +89,35 @@ class LeftoverCheck(Resource):
             ctx.warn(
                 f"Whether anything of stack {ctx.stack} is left is not known: {why}. {sweep} looks again."
             )
-        elif found[0]:
+        else:
             from infra.sweep.found import words
 
-            lines = "\n".join(f"  {words(thing)}" for thing in found[0])
-            ctx.warn(
-                f"Left in the cloud with the labels of stack {ctx.stack}, in no state:\n{lines}\n"
-                f"  {sweep} --remove removes it{'' if not state.get('endpoint') else ', then pulumi destroy again'}."
-            )
-        elif not state.get("endpoint"):
-            ctx.info(
-                f"no endpoint, deployment or model with the labels of stack {ctx.stack} is left in {state['location']}"
-            )
+            left, others = found[0]
+            if left:
+                lines = "\n".join(f"  {words(thing)}" for thing in left)
+                ctx.warn(
+                    f"Left in the cloud with the labels of stack {ctx.stack}, in no state:\n{lines}\n"
+                    f"  {sweep} --remove removes it{', then pulumi destroy again' if state.get('endpoint') else ''}."
+                )
+            if others:
+                lines = "\n".join(f"  {words(each)}, {_owner(each)}" for each in others)
+                ctx.warn(
+                    f"On the endpoint of stack {ctx.stack}, which cannot be deleted before they are undeployed:\n"
+                    f"{lines}"
+                )
+            if not left and not state.get("endpoint"):
+                ctx.info(
+                    f"no endpoint, deployment or model with the labels of stack {ctx.stack} is left in "
+                    f"{state['location']}"
+                )
 
     def schema(self) -> Mapping[str, Any]:
         """The entry in the package schema."""
         about = "Says on destroy what is left with the stack's labels."
         return resource_schema(about, LEFTOVER_CHECK, {})
 
-    def _left(self, ctx: Context, state: Properties) -> list[Thing]:
-        """What carries the stack's labels: by now nothing of it can be in the state.
+    def _left(self, ctx: Context, state: Properties) -> tuple[list[Thing], list[Thing]]:
+        """What has the stack's labels, none of it in the state by now; and what others have on the stack's endpoint.
 
         Raises:
             Unanswered, ResourceError: Google or the credentials do not answer.
@@ -135,9 +144,24 @@ class LeftoverCheck(Resource):
         left = [each for each in things if (each.project_label, each.stack_label) == ours and not each.shared]
         endpoint = str(state.get("endpoint") or "").rpartition("/")[2]
         if not endpoint:
-            return sorted(left, key=lambda each: KINDS.index(each.kind))
-        return [
+            return sorted(left, key=lambda each: KINDS.index(each.kind)), []
+        on_it = [
             each
-            for each in left
+            for each in things
             if each.kind == "deployment" and each.endpoint.rpartition("/")[2] == endpoint
         ]
+        own = any(
+            each.kind == "endpoint" and each.id == endpoint and (each.project_label, each.stack_label) == ours
+            for each in things
+        )
+        return [each for each in on_it if each in left], [each for each in on_it if own and each not in left]
+
+
+def _owner(thing: Thing) -> str:
+    """Whose a deployment on the stack's endpoint is, and what to do."""
+    if thing.shared.startswith("its model"):
+        return (
+            f"of no stack: gcloud ai endpoints undeploy-model {thing.endpoint.rpartition('/')[2]} "
+            f"--deployed-model-id {thing.id} --region {thing.region}"
+        )
+    return f"of stack {thing.stack_label}: pulumi destroy of that stack, then of this one again"

@@ -50,6 +50,15 @@ def unfinished(running: StillRunning, plan: Plan) -> str:
     )
 
 
+def waited(running: StillRunning, plan: Plan) -> str:
+    """What to say where another one's deployment on the endpoint took longer than the wait for it."""
+    return (
+        f"Model {plan.model.id} is not deployed yet: another deployment is under way on endpoint {plan.endpoint.id}, "
+        f"and {over(running)}.\n  It is not this stack's, and goes on. Run `pulumi up` again when it has ended."
+        f"{_longer(running, plan)}\n  Operation: {running.operation}"
+    )
+
+
 def unchanged(running: StillRunning, plan: Plan) -> str:
     """What is saved with a change of replicas that goes on at Google."""
     wanted = scaling_of(plan.inputs)

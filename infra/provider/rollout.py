@@ -17,7 +17,7 @@ from infra.provider import traffic
 from infra.provider.deployed import Plan, disagreement, find, scaling_mask, to_api
 from infra.provider.failures import ApiError, Kind
 from infra.provider.logs import cause
-from infra.provider.operations import Ended, running, wait
+from infra.provider.operations import Ended, StillRunning, running, wait
 from infra.provider.rest import Json
 from infra.provider.retry import CHANGE, Patience, sleep
 from infra.provider.tenants import move, tenancy
@@ -35,6 +35,14 @@ class DeployFailed(Exception):
         self.error = error
         self.ended = ended
         self.operation = operation
+
+
+class OthersDeployment(Exception):
+    """The wait for another one's deployment on the endpoint is over, before this one's had begun."""
+
+    def __init__(self, running: StillRunning) -> None:
+        super().__init__(str(running))
+        self.running = running
 
 
 class Rollout:
@@ -58,6 +66,7 @@ class Rollout:
         self.ended: Ended | None = None
         self.uncertain = False
         self.serving = False
+        self._told = False  # Google names the models that are being deployed
         self._begun: str | None = None  # an operation of an earlier run that is still under way
 
     def ensure(self, operation: str | None) -> Mapping[str, Any]:
@@ -68,6 +77,7 @@ class Rollout:
 
         Raises:
             StillRunning: the wait is over, the deployment goes on.
+            OthersDeployment: the wait is over, for a deployment that surely is not this one.
             DeployFailed: it was refused or failed, and trying again would not help.
             ResourceError: the endpoint is missing, or its id is taken by something else.
             ApiError, Interrupted: while looking.
@@ -89,11 +99,18 @@ class Rollout:
                 error = ApiError("ALREADY_EXISTS", "deployed, but not to be seen yet")
             else:
                 try:
+                    foreign = False
                     if operation is None:
                         operation, ours = self._join(others) if others else (self._deploy(), True)
+                        foreign = not ours and self._told
                     name = operation
                     doing = "deploying" if ours else "waiting for a deployment under way on the endpoint"
-                    ended = self._wait(operation, doing)
+                    try:
+                        ended = self._wait(operation, doing)
+                    except StillRunning as e:
+                        if foreign:
+                            raise OthersDeployment(e) from None
+                        raise
                     operation = None
                     if ended.error is None:
                         succeeded, self.ended = ours, ended if ours else None
@@ -166,8 +183,10 @@ class Rollout:
         """A deployment under way on the endpoint, and whether it is known to be this one's."""
         # An operation does not tell which deployed model it is for. If Google does not either, it is waited for, and
         # whatever it was, the next look tells whether this one is still needed.
-        known = self._vertex.being_deployed(self._plan.endpoint_name)
-        return others[0], self._plan.id in (known or ())
+        known = self._vertex.being_deployed(self._plan.endpoint_name) or frozenset()
+        listed = {str(each.get("id")) for each in self.endpoint.get("deployedModels") or ()}
+        self._told = bool(known - listed)
+        return others[0], self._plan.id in known
 
     def _deploy(self) -> str:
         self._admit(self.endpoint)

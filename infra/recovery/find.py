@@ -179,8 +179,11 @@ def _deployment(inputs: Inputs, cloud: Cloud, known: Collection[str]) -> Found |
         return Found(full, f"deployed as {plan.id}", outputs, read_back=False)
     if under_way:
         # Which model an operation deploys, only the endpoint tells, and it may not (see `Vertex.being_deployed`).
+        # Where it does and tells of another one only, that is another stack's, and a destroy must not cancel it.
         all_states = cloud.vertex(location, name, allDeploymentStates="true") or {}
-        if find_deployed(all_states, plan.id) is not None or len(under_way) == 1:
+        told = {str(each.get("id")) for each in all_states.get("deployedModels") or ()}
+        told -= {str(each.get("id")) for each in endpoint.get("deployedModels") or ()}
+        if plan.id in told or (not told and len(under_way) == 1):
             outputs |= {"operation": under_way[0], "status": "deploying"}
             return Found(full, f"deployment {plan.id} under way", outputs, read_back=False)
     words = "not deployed; kept in the state in case its request still arrives"

@@ -37,7 +37,8 @@ class Thing:
         expiry: Value of the label `expiry`.
         deployment: Of a deployment: machine, replicas, price.
         operation: Of a deployment that is being made: Google's operation.
-        shared: Why it is not only ours: another owner's model on our endpoint, or the reverse; empty where it is ours.
+        shared: Why it is not only this stack's: another owner's model on its endpoint, or the reverse; empty where all
+            of it is. It goes only where a state has it.
     """
 
     kind: str
@@ -132,7 +133,7 @@ def deployed(
     region: str,
     at: datetime,
 ) -> Thing:
-    """A deployed model: whose it is, its endpoint's and its model's labels say together.
+    """A deployed model: its stack is its model's, else its endpoint's; where the two differ it is shared.
 
     Args:
         endpoint: The endpoint as Vertex AI answers it.
@@ -145,13 +146,13 @@ def deployed(
     model = key_of(known.model)
     own = belongs_to(endpoint.get("labels"))
     its = belongs_to(models.get(model))
-    labels = (endpoint.get("labels") or {}) if own else models.get(model) or {}
-    owner = own or its or ("", "")
+    labels = (models[model] if its and its != own else endpoint.get("labels") if own else None) or {}
+    owner = its or own or ("", "")
     shared = ""
-    if own and model in models and its != own:  # a model that is gone says nothing against it
-        shared = f"its model {model.rpartition('/')[2]} is not this stack's"
-    elif its and not own:
+    if its and its != own:
         shared = f"the endpoint {str(endpoint.get('name')).rpartition('/')[2]} is not this stack's"
+    elif own and not its and model in models:  # a model that is gone says nothing against it
+        shared = f"its model {model.rpartition('/')[2]} is not this stack's"
     return Thing(
         kind="deployment",
         name=f"{endpoint.get('name')}/deployedModels/{known.id}",

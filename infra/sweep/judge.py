@@ -12,7 +12,7 @@ from enum import Enum
 
 from infra.expiry import Expiry
 from infra.sweep.found import Thing, key_of
-from infra.sweep.states import States
+from infra.sweep.states import StackState, States
 
 __all__ = ["Case", "Verdict", "judge"]
 
@@ -56,11 +56,12 @@ def judge(thing: Thing, states: States, now: datetime) -> Case:
     """The verdict on one thing."""
     expired = _expired(thing, now)
     label = f"vertex-vllm-stack={thing.stack_label}"
-    if thing.shared:
+    keys = (thing.key, *((key_of(thing.operation),) if thing.operation else ()))
+    stacks = states.of(thing.project_label, thing.stack_label)
+    if thing.shared and not any(key in each.urns for each in stacks for key in keys):
         return Case(thing, Verdict.SHARED, thing.shared)
     if thing.project_label == states.project_label and thing.stack_label in states.gone:
         return Case(thing, Verdict.NO_STATE, f"you say that nothing has the state of {thing.stack_label}")
-    stacks = states.of(thing.project_label, thing.stack_label)
     unread = [each for each in stacks if each.unread]
     if not stacks or unread:
         if thing.project_label != states.project_label:
@@ -70,7 +71,6 @@ def judge(thing: Thing, states: States, now: datetime) -> Case:
         else:
             why = states.unread or f"no stack of this backend has the label {label}"
         return Case(thing, Verdict.UNREADABLE, " ".join(filter(None, (why, expired and f"({expired})"))))
-    keys = (thing.key, *((key_of(thing.operation),) if thing.operation else ()))
     found = [(each, each.urns[key]) for each in stacks for key in keys if key in each.urns]
     running = next((each for each in stacks if each.run), None)
     if found:
@@ -81,6 +81,11 @@ def judge(thing: Thing, states: States, now: datetime) -> Case:
         return Case(thing, verdict, expired or f"stack {holder.name}", holder.name, urn)
     if running is not None:
         return Case(thing, Verdict.IN_PROGRESS, running.run)
+    if thing.operation and thing.deployment is None:
+        # Google does not say which model is being deployed: on a shared endpoint it may be another stack's.
+        other = next((each for each in states.stacks if each not in stacks and _may_deploy(each, keys)), None)
+        if other is not None:
+            return Case(thing, Verdict.IN_PROGRESS, f"it may be of stack {other.name}, which is not finished")
     blind = next((each for each in stacks if not each.run_known and (each.pending or thing.operation)), None)
     if blind is not None:
         why = f"unfinished in stack {blind.name}, whose backend does not tell whether a run works on it"
@@ -90,6 +95,11 @@ def judge(thing: Thing, states: States, now: datetime) -> Case:
     if pending is not None:
         why = f"a run on stack {pending.name} was killed; its state has it not"
     return Case(thing, Verdict.NO_STATE, why)
+
+
+def _may_deploy(stack: StackState, keys: tuple[str, ...]) -> bool:
+    """Whether a deployment under way may be this stack's."""
+    return bool(stack.unread or stack.run or stack.pending or any(key in stack.urns for key in keys))
 
 
 def _expired(thing: Thing, now: datetime) -> str:

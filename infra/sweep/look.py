@@ -130,15 +130,30 @@ def in_region(ask: Ask, base: str, project: str, region: str, at: datetime) -> l
         ours = belongs_to(endpoint.get("labels"))
         if ours:
             found.append(_thing("endpoint", endpoint, region, at))
-            found += under_way(ask, base, endpoint, region, at)
+            found += under_way(ask, base, endpoint, labels, region, at)
         found += [
             deployed(endpoint, each, labels, region, at) for each in endpoint.get("deployedModels") or ()
         ]
     return found
 
 
-def under_way(ask: Ask, base: str, endpoint: Mapping[str, Any], region: str, at: datetime) -> list[Thing]:
+def under_way(
+    ask: Ask,
+    base: str,
+    endpoint: Mapping[str, Any],
+    models: Mapping[str, Mapping[str, Any]],
+    region: str,
+    at: datetime,
+) -> list[Thing]:
     """Deployments that Google is making on an endpoint of ours, and that no listing shows yet.
+
+    Args:
+        ask: How Google is asked.
+        base: Vertex AI's address in the region.
+        endpoint: The endpoint.
+        models: Labels of every model of the region, by key: another stack may deploy on our endpoint.
+        region: The region.
+        at: The present time.
 
     Raises:
         Unanswered: Vertex AI cannot be asked.
@@ -160,6 +175,9 @@ def under_way(ask: Ask, base: str, endpoint: Mapping[str, Any], region: str, at:
         full = {}
     hidden = [each for each in full.get("deployedModels") or () if str(each.get("id")) not in shown]
     owner = belongs_to(endpoint.get("labels")) or ("", "")
+    seen = [deployed(endpoint, each, models, region, at) for each in hidden]
+    told = len(seen) == len(running)  # an operation does not name its model
+    mixed = len({(each.project_label, each.stack_label, each.shared) for each in seen}) > 1
     things = []
     for place, operation in enumerate(running):
         began = parse_time(
@@ -178,12 +196,19 @@ def under_way(ask: Ask, base: str, endpoint: Mapping[str, Any], region: str, at:
             expiry=str((endpoint.get("labels") or {}).get(LABEL) or ""),
             operation=str(operation.get("name")),
         )
-        if len(hidden) == len(running):
-            known = deployed(endpoint, hidden[place], {}, region, at)
-            price = (
-                None if known.deployment is None else replace(known.deployment, created=began, hours=hours)
+        if told and not mixed:
+            known = seen[place]
+            thing = replace(
+                thing,
+                name=known.name,
+                project_label=known.project_label,
+                stack_label=known.stack_label,
+                expiry=known.expiry,
+                shared=known.shared,
+                deployment=known.deployment and replace(known.deployment, created=began, hours=hours),
             )
-            thing = replace(thing, name=known.name, deployment=price)
+        elif mixed:
+            thing = replace(thing, shared="which of the deployments under way is whose is not known")
         things.append(thing)
     return things
 

@@ -128,10 +128,10 @@ class Remover:
         base = self._place.vertex[thing.region]
         known = set[str]()
         if thing.operation:
-            endpoint = self._ours(f"{base}/{thing.endpoint}", thing)
+            endpoint = self._endpoint_of(base, thing)
             known = {str(each.get("id")) for each in endpoint.get("deployedModels") or ()}
             self._cancel(base, thing)
-        endpoint = self._ours(f"{base}/{thing.endpoint}", thing)
+        endpoint = self._endpoint_of(base, thing)
         live = [str(each.get("id")) for each in endpoint.get("deployedModels") or ()]
         wanted = (
             [thing.id] if "/deployedModels/" in thing.name else [each for each in live if each not in known]
@@ -156,6 +156,18 @@ class Remover:
             started = self._ask("POST", f"{base}/{thing.endpoint}:undeployModel", {}, body)
             self._wait(base, str(started.get("name")), f"undeploying {id}")
         return bool(ids) or bool(thing.operation)
+
+    def _endpoint_of(self, base: str, thing: Thing) -> Json:
+        """A deployment's endpoint; where that is another owner's, the model has to be ours still.
+
+        Raises:
+            Unanswered: It cannot be read; with status 404 it is gone.
+        """
+        if not thing.shared:
+            return self._ours(f"{base}/{thing.endpoint}", thing)
+        model = thing.deployment.model.partition("@")[0] if thing.deployment else ""
+        self._ours(f"{base}/{model}", thing)
+        return self._ask("GET", f"{base}/{thing.endpoint}", {}, None)
 
     def _cancel(self, base: str, thing: Thing) -> None:
         """End a deployment under way; Google may or may not heed a cancellation, so its end is waited for."""

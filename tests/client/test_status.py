@@ -284,6 +284,14 @@ def test_what_is_being_deployed_is_not_said_to_cost_nothing() -> None:
     assert "No deployment yet: it serves nothing.\n" in out.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_a_stopped_stack_behind_whose_endpoint_another_serves_is_said_to_be_stopped() -> None:
+    out = Console(width=200, file=StringIO())
+    out.print(command._page(replace(of(deployed("1")), stopped="The stack dev is stopped.")))
+    text = out.file.getvalue()  # type: ignore[attr-defined]
+    assert "The stack dev is stopped. What is deployed here is of other stacks" in text
+    assert "No replica is billed" not in text
+
+
 def test_json(outputs: str, served: Served) -> None:
     document = json.loads(run("--outputs", outputs, "--json").stdout)
     assert (document["ready"], document["kind"], document["local"]) == (True, "dedicated", True)

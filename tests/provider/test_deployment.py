@@ -169,6 +169,22 @@ def test_somebody_elses_deployment_is_waited_for_first(
     assert sorted(provider.deployed()) == sorted(["5", mine])
 
 
+def test_a_wait_for_somebody_elses_deployment_that_ends_leaves_it_alone(
+    manual: LocalCloud, provider: Harness, model: Existing
+) -> None:
+    foreign = {
+        "id": "5",
+        "model": model.id,
+        "displayName": "x",
+        "dedicatedResources": {"machineSpec": MACHINE, "minReplicaCount": 1},
+    }
+    provider.post(f"{ENDPOINT}{DEPLOY}", {"deployedModel": foreign, "trafficSplit": {"0": 100}})
+    with pytest.raises(Refused, match="It is not this stack's, and goes on") as refused:
+        provider.create("Deployment", deployment(model.id, deployRequestTimeoutSeconds=1))
+    assert refused.value.partial is None  # nothing of this stack exists, so a destroy has nothing to end
+    assert provider.sent("POST", ":cancel") == []
+
+
 def test_a_lost_answer_is_not_deployed_again(provider: Harness, model: Existing) -> None:
     provider.admin.fault(DEPLOY, reset="after")
     provider.create("Deployment", deployment(model.id))

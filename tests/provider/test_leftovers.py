@@ -52,6 +52,29 @@ def test_before_the_endpoint_goes_only_its_deployments_count(provider: Harness, 
     assert text.endswith("removes it, then pulumi destroy again.")
 
 
+def test_what_others_have_on_the_endpoint_is_named_before_it_fails(provider: Harness, left: Vertex) -> None:
+    canary = {**LABELS, "vertex-vllm-stack": "can"}
+    for name, labels in (("canary", canary), ("notebook", {})):
+        left.done("POST", "models:upload", {"modelId": name, "model": {**model(), "labels": labels}})
+    left.endpoint("79", labels=LABELS)
+    left.deploy("79", model_id="canary")
+    left.deploy("79", "2", model_id="notebook")
+    provider.delete("LeftoverCheck", check(provider, endpoint=f"{ENDPOINT}79"))
+    (text,) = provider.texts("WARNING")
+    head, *lines = text.splitlines()
+    assert head == "On the endpoint of stack test, which cannot be deleted before they are undeployed:"
+    assert len(lines) == 2
+    assert any(
+        line.endswith("of stack can: pulumi destroy of that stack, then of this one again") for line in lines
+    )
+    assert any(
+        "of no stack: gcloud ai endpoints undeploy-model 79 --deployed-model-id" in line for line in lines
+    )
+    # Behind another stack's endpoint there is nothing to delete, and nothing to say.
+    provider.delete("LeftoverCheck", check(provider, endpoint=f"{ENDPOINT}78"))
+    assert len(provider.texts("WARNING")) == 1
+
+
 def test_nothing_left_is_said_once(provider: Harness) -> None:
     provider.delete("LeftoverCheck", check(provider, endpoint=f"{ENDPOINT}77"))
     assert provider.texts("INFO") == []

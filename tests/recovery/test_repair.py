@@ -221,6 +221,18 @@ def test_an_operation_of_another_deployment_is_not_taken_for_ours() -> None:
     assert found.outputs["operation"] is None
 
 
+def test_a_deployment_that_google_names_as_anothers_is_not_taken_for_ours() -> None:
+    class Naming(FakeCloud):
+        def vertex(self, location: str, path: str, **query: str) -> Json | None:
+            on_its_way = [{"id": "5"}] if query.get("allDeploymentStates") else []
+            return {"name": LIVE_ENDPOINT, "deployedModels": on_its_way}
+
+    running = {"DeployModelOperationMetadata": ["op/1"]}
+    found = find(DEPLOYMENT, deployment_inputs(), Naming(operations=running))
+    assert found is not None
+    assert found.outputs["operation"] is None
+
+
 def resource(urn: str, kind: str = "gcp:storage/bucket:Bucket", **more: Any) -> Json:
     return {"urn": urn, "custom": True, "type": kind, "inputs": {"name": "b"}, **more}
 

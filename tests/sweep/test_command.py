@@ -256,6 +256,40 @@ def test_a_deployment_that_google_is_making(swept: Swept) -> None:
     assert (state["endpoints"], state["deployedModels"]) == ([], [])
 
 
+def test_a_deployment_that_another_stack_makes_on_the_endpoint_goes_on(swept: Swept) -> None:
+    canary = {**LABELS, "vertex-vllm-stack": "can"}
+    swept.endpoint("12", LABELS)
+    swept.model("m", canary)
+    swept.knows(f"projects/{PROJECT}/locations/{REGION}/endpoints/12")
+    swept.cloud.admin.timing(mode="manual")
+    machine = {"machineType": "g2-standard-12", "acceleratorType": "NVIDIA_L4", "acceleratorCount": 1}
+    deployed = {
+        "id": "7",
+        "model": f"projects/{PROJECT}/locations/{REGION}/models/m",
+        "dedicatedResources": {"machineSpec": machine, "minReplicaCount": 1},
+    }
+    body = {"deployedModel": deployed, "trafficSplit": {"0": 100}}
+    name = swept.vertex.ok("POST", "endpoints/12:deployModel", body)["name"]
+    assert ("deployment", "7", "not ours alone") in swept.things()
+    swept("--yes")
+    assert swept("--stack", "dev", "--yes").exit_code == 0
+    assert not swept.cloud.http.get(f"/v1/{name}").json().get("done")
+
+
+def test_a_canary_that_expired_is_undeployed_from_anothers_endpoint(swept: Swept) -> None:
+    base = f"projects/{PROJECT}/locations/{REGION}"
+    swept.endpoint("12", {**LABELS, "vertex-vllm-stack": "main"})
+    swept.model("main", {**LABELS, "vertex-vllm-stack": "main"})
+    swept.model("m", {**LABELS, "expiry": "2026-01-01"})
+    swept.deploy("12", "main", "6")
+    swept.deploy("12", "m", "7")
+    assert [each for each in swept.things() if each[1] == "7"] == [("deployment", "7", "not ours alone")]
+    swept.knows(f"{base}/models/m", f"{base}/endpoints/12/deployedModels/7")
+    assert swept.things("--expired-only") == [("deployment", "7", "expired")]
+    assert swept("--expired-only", "--yes").exit_code == 0
+    assert swept.live("12") == ["6"]
+
+
 def test_a_bucket_goes_only_empty(swept: Swept) -> None:
     for name in ("left-empty", "left-full"):
         body = {"name": name, "location": "US-CENTRAL1", "labels": LABELS}

@@ -63,6 +63,11 @@ LOCK = "pulumi (process 7 on here) works on it since 2026"
         (thing(project_label="another"), states(state(), gone=frozenset({"dev"})), Verdict.UNREADABLE),
         (thing(stack_label="other"), states(state()), Verdict.UNREADABLE),
         (thing(shared="its model is another's"), states(state()), Verdict.SHARED),
+        (thing(shared="another's endpoint"), states(HAS), Verdict.IN_STATE),  # a canary
+        (thing(shared="another's endpoint", expiry="8h"), states(HAS), Verdict.EXPIRED),
+        (thing(operation="o"), states(state(), state("can", run=LOCK)), Verdict.IN_PROGRESS),
+        (thing(operation="o"), states(state(), state("can", "o")), Verdict.IN_PROGRESS),
+        (thing(operation="o"), states(state(), state("can")), Verdict.NO_STATE),
         (thing(expiry="8h"), states(HAS), Verdict.EXPIRED),
         (thing(expiry="11h"), states(HAS), Verdict.IN_STATE),
         (thing(expiry="2026-11-25"), states(HAS), Verdict.EXPIRED),
@@ -108,7 +113,12 @@ def test_what_expired_names_the_stack_and_the_resource_that_has_it() -> None:
         (OURS, OURS, "dev", ""),
         (OURS, None, "dev", ""),  # the model is gone
         (OURS, {}, "dev", "its model m is not this stack's"),
-        (OURS, {**OURS, "vertex-vllm-stack": "prod"}, "dev", "its model m is not this stack's"),
+        (
+            OURS,
+            {**OURS, "vertex-vllm-stack": "prod"},
+            "prod",
+            "the endpoint 12 is not this stack's",
+        ),  # a canary
         ({}, OURS, "dev", "the endpoint 12 is not this stack's"),
         ({}, {}, "", ""),
         ({"vertex-vllm-stack": "dev"}, {}, "", ""),  # one of two labels is none of ours
@@ -124,6 +134,14 @@ def test_whose_a_deployment_is(endpoint: Any, model: Any, owner: str, shared: st
     models = {} if model is None else {"locations/us-central1/models/m": model}
     found = deployed({"name": ENDPOINT, "labels": endpoint}, live, models, "us-central1", NOW)
     assert (found.stack_label, found.shared) == (owner, shared)
+
+
+def test_a_canary_expires_by_its_own_label() -> None:
+    canary = {**OURS, "vertex-vllm-stack": "can", "expiry": "8h"}
+    live = {"id": "7", "model": "projects/123/locations/us-central1/models/m"}
+    models = {"locations/us-central1/models/m": canary}
+    found = deployed({"name": ENDPOINT, "labels": OURS}, live, models, "us-central1", NOW)
+    assert (found.stack_label, found.expiry) == ("can", "8h")
 
 
 def test_words_have_the_age_and_the_cost() -> None:
