@@ -27,6 +27,7 @@ class ServingEndpointArgs:
         dedicated: True gives the endpoint a DNS name of its own (streaming, 10 MB, up to 1 h a request).
         labels: Labels of the endpoint.
         existing: Full name of an endpoint to serve behind instead of making one; destroy leaves it.
+        look_up: Whether an existing one's DNS name is looked up here: where nothing is deployed that tells it.
     """
 
     project: str
@@ -36,6 +37,7 @@ class ServingEndpointArgs:
     dedicated: bool
     labels: Mapping[str, str]
     existing: str | None = None
+    look_up: bool = False
 
 
 class ServingEndpoint(pulumi.ComponentResource):
@@ -43,7 +45,8 @@ class ServingEndpoint(pulumi.ComponentResource):
 
     Attributes:
         endpoint: Resource name, `projects/P/locations/R/endpoints/ID`.
-        dedicated_dns: The DNS name of a dedicated endpoint, None for a shared one and for an existing one.
+        dedicated_dns: The DNS name of a dedicated endpoint, None for a shared one, and for an existing one
+            unless it was to be looked up.
     """
 
     endpoint: pulumi.Output[str]
@@ -55,9 +58,12 @@ class ServingEndpoint(pulumi.ComponentResource):
         super().__init__(TOKEN, name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         if args.existing is not None:
-            # Whether it is dedicated is read with the deployment.
             self.endpoint = pulumi.Output.from_input(args.existing)
+            # Whether it is dedicated is read with the deployment. A stopped stack has none, and keeps its address.
             self.dedicated_dns = pulumi.Output.from_input(None)
+            if args.look_up:
+                found = gcp.vertex.AiEndpoint.get(f"{name}-existing", args.existing, opts=child)
+                self.dedicated_dns = found.dedicated_endpoint_dns.apply(host_name)
             self.register_outputs({"endpoint": self.endpoint, "dedicated_dns": self.dedicated_dns})
             return
         endpoint = gcp.vertex.AiEndpoint(

@@ -14,7 +14,7 @@ import pulumi
 from components.adapters import StagedAdapters, StagedAdaptersArgs
 from components.artifacts import ArtifactBucket, ArtifactBucketArgs, OnDestroy
 from components.deployment import AutoscalingMetric, ModelDeployment, ModelDeploymentArgs
-from components.endpoint import ServingEndpoint, ServingEndpointArgs
+from components.endpoint import ServingEndpoint, ServingEndpointArgs, host_name
 from components.identity import Grants, ServingIdentity, ServingIdentityArgs
 from components.model import UploadedModel, UploadedModelArgs
 from components.services import REQUIRED_SERVICES, TELEMETRY_SERVICES, EnabledServices, EnabledServicesArgs
@@ -168,6 +168,7 @@ class ServedModel(pulumi.ComponentResource):
                 dedicated=plan.endpoint.dedicated,
                 labels=args.labels,
                 existing=args.existing_endpoint,
+                look_up=args.stopped,
             ),
             enabled,
         )
@@ -216,7 +217,7 @@ class ServedModel(pulumi.ComponentResource):
             )
             self.deployed_model_id = deployment.deployed_model_id
             if args.existing_endpoint is not None:
-                self.dedicated_endpoint_dns = deployment.dedicated_dns
+                self.dedicated_endpoint_dns = deployment.dedicated_dns.apply(host_name)
         self.dashboard = pulumi.Output.from_input(None)
         if args.telemetry:
             self.dashboard = ServingTelemetry(

@@ -64,12 +64,14 @@ def _known(inputs: Mapping[str, Any]) -> bool:
 
 
 def _baked(news: Mapping[str, Any]) -> str:
+    from infra.provider.operations import limit_of
+
     rollout = _rollout(news)
     steps = rollout.get("steps")
     if not steps:
         return ""
     seconds = len(steps) * int(rollout.get("bakeSeconds") or 0)
-    return f", and {seconds / 60:g} min for {len(steps)} step{'' if len(steps) == 1 else 's'}"
+    return f", and {limit_of(seconds)} for {len(steps)} step{'' if len(steps) == 1 else 's'}"
 
 
 def _price(news: Mapping[str, Any]) -> str:

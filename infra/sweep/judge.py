@@ -57,11 +57,13 @@ def judge(thing: Thing, states: States, now: datetime) -> Case:
     expired = _expired(thing, now)
     label = f"vertex-vllm-stack={thing.stack_label}"
     keys = (thing.key, *((key_of(thing.operation),) if thing.operation else ()))
-    stacks = states.of(thing.project_label, thing.stack_label)
-    if thing.shared and not any(key in each.urns for each in stacks for key in keys):
+    # Whatever its labels say: a stack may have been renamed since.
+    found = [(each, each.urns[key]) for each in states.stacks for key in keys if key in each.urns]
+    if thing.shared and not found:
         return Case(thing, Verdict.SHARED, thing.shared)
-    if thing.project_label == states.project_label and thing.stack_label in states.gone:
+    if thing.project_label == states.project_label and thing.stack_label in states.gone and not found:
         return Case(thing, Verdict.NO_STATE, f"you say that nothing has the state of {thing.stack_label}")
+    stacks = states.of(thing.project_label, thing.stack_label) or tuple(each for each, _ in found)
     unread = [each for each in stacks if each.unread]
     if not stacks or unread:
         if thing.project_label != states.project_label:
@@ -71,7 +73,6 @@ def judge(thing: Thing, states: States, now: datetime) -> Case:
         else:
             why = states.unread or f"no stack of this backend has the label {label}"
         return Case(thing, Verdict.UNREADABLE, " ".join(filter(None, (why, expired and f"({expired})"))))
-    found = [(each, each.urns[key]) for each in stacks for key in keys if key in each.urns]
     running = next((each for each in stacks if each.run), None)
     if found:
         holder, urn = found[0]
@@ -83,7 +84,7 @@ def judge(thing: Thing, states: States, now: datetime) -> Case:
         return Case(thing, Verdict.IN_PROGRESS, running.run)
     if thing.operation and thing.deployment is None:
         # Google does not say which model is being deployed: on a shared endpoint it may be another stack's.
-        other = next((each for each in states.stacks if each not in stacks and _may_deploy(each, keys)), None)
+        other = next((each for each in states.stacks if each not in stacks and _may_deploy(each)), None)
         if other is not None:
             return Case(thing, Verdict.IN_PROGRESS, f"it may be of stack {other.name}, which is not finished")
     blind = next((each for each in stacks if not each.run_known and (each.pending or thing.operation)), None)
@@ -93,13 +94,16 @@ def judge(thing: Thing, states: States, now: datetime) -> Case:
     pending = next((each for each in stacks if each.pending), None)
     why = f"stack {stacks[0].name} has it not"
     if pending is not None:
-        why = f"a run on stack {pending.name} was killed; its state has it not"
+        why = (
+            f"a run on stack {pending.name} was killed; its state has it not, "
+            f"vertex-vllm recover --stack {pending.name} puts it there"
+        )
     return Case(thing, Verdict.NO_STATE, why)
 
 
-def _may_deploy(stack: StackState, keys: tuple[str, ...]) -> bool:
-    """Whether a deployment under way may be this stack's."""
-    return bool(stack.unread or stack.run or stack.pending or any(key in stack.urns for key in keys))
+def _may_deploy(stack: StackState) -> bool:
+    """Whether a deployment under way that no state has may be this stack's."""
+    return bool(stack.unread or stack.run or stack.pending)
 
 
 def _expired(thing: Thing, now: datetime) -> str:

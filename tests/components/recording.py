@@ -115,8 +115,10 @@ def _computed(args: mocks.MockResourceArgs) -> dict[str, Any]:
             return {"email": f"{inputs['accountId']}@{inputs['project']}.iam.gserviceaccount.com"}
         case "gcp:vertex/aiEndpoint:AiEndpoint":
             # As the provider's own documentation has it: with https:// before the host.
-            dns = f"https://{inputs['name']}.us-central1-123456789012.prediction.vertexai.goog"
-            return {"dedicatedEndpointDns": dns if inputs["dedicatedEndpointEnabled"] else ""}
+            dns = f"https://{inputs.get('name', '55')}.us-central1-123456789012.prediction.vertexai.goog"
+            # One that is only read tells what it is.
+            dedicated = inputs.get("dedicatedEndpointEnabled", True)
+            return {"dedicatedEndpointDns": dns if dedicated else ""}
         case "vertexserving:index:Model":
             name = f"projects/123456789012/locations/{inputs['location']}/models/m-0123456789"
             return {"name": name, "versionId": "1", "createTime": "2026-01-01T00:00:00Z"}

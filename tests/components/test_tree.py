@@ -96,6 +96,15 @@ def test_an_existing_endpoint_is_neither_made_nor_described(
     assert model.inputs["labels"]["vertex-vllm-traffic"] == "10", "by which other stacks know the share"
 
 
+def test_a_stopped_stack_keeps_the_address_of_the_existing_endpoint(recorder: Recorder, run: Run) -> None:
+    """No deployment tells its host then; on a dedicated endpoint the shared address answers nothing."""
+    endpoint = "projects/local-project/locations/us-central1/endpoints/55"
+    outputs = serve(run, existing_endpoint=endpoint, stopped=True)
+    assert recorder.of("index:Deployment") == []
+    assert outputs["endpoint"] == endpoint
+    assert outputs["dedicated_endpoint_dns"].endswith(".prediction.vertexai.goog")
+
+
 def test_a_plain_stack_says_nothing_of_rollout_and_traffic(recorder: Recorder, run: Run) -> None:
     """States of earlier versions know of neither: nothing may seem to have changed."""
     serve(run)

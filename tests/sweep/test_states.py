@@ -86,6 +86,17 @@ def test_ids_without_the_project_and_operations_are_known(tmp_path: Path) -> Non
     assert (stack.pending, stack.run, stack.run_known, stack.unread) == (1, "", True, "")
 
 
+def test_what_a_stack_only_reads_is_not_its_own(tmp_path: Path) -> None:
+    read = {"urn": "u", "type": "t", "external": True, "inputs": {"project": "p"}}
+    own = {"urn": "v", "type": "t", "inputs": {"project": "p"}}
+    resources = [
+        {**read, "id": "projects/p/locations/l/endpoints/12"},
+        {**own, "id": "projects/p/locations/l/models/m"},
+    ]
+    (stack,) = states(tmp_path, export={"deployment": {"resources": resources}}).of("vertex-vllm", "dev")
+    assert set(stack.urns) == {"locations/l/models/m"}
+
+
 @pytest.mark.parametrize(
     ("content", "running"),
     [
