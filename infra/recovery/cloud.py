@@ -11,7 +11,7 @@ from infra.client import NoAnswer
 from infra.client.rest import TIMEOUT_S, http_client
 from infra.client.token import Token
 from infra.preflight.subject import hosts
-from infra.recovery.strays import Stray
+from infra.recovery.strays import ServiceDisabled, Stray
 
 if TYPE_CHECKING:
     import httpx
@@ -137,7 +137,9 @@ class Google:
             return document
         refusal = document.get("error")
         said = refusal.get("message") if isinstance(refusal, dict) else None
-        raise NoAnswer(
+        details = [each for each in _list(refusal, "details") if isinstance(each, dict)]
+        disabled = any(each.get("reason") == "SERVICE_DISABLED" for each in details)
+        raise (ServiceDisabled if disabled else NoAnswer)(
             f"{host} answers {answer.status_code}: {' '.join(str(said or 'no reason').split())[:400]}"
         )
 
@@ -150,6 +152,11 @@ class Google:
             start = " Is the local cloud up? make env starts it." if self._local else ""
             host = urlsplit(url).netloc
             raise NoAnswer(f"{host} cannot be reached: {error or type(error).__name__}.{start}") from None
+
+
+def _list(document: Any, key: str) -> list[Any]:
+    found = document.get(key) if isinstance(document, dict) else None
+    return found if isinstance(found, list) else []
 
 
 def _login(config: Mapping[str, str], environ: Mapping[str, str]) -> Mapping[str, str]:

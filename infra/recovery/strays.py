@@ -16,7 +16,7 @@ from infra.client.errors import NoAnswer
 from infra.ids import endpoint_id
 from infra.provider.names import stack_labels
 
-__all__ = ["Stray", "known_ids", "strays"]
+__all__ = ["ServiceDisabled", "Stray", "known_ids", "strays"]
 
 Json = dict[str, Any]
 
@@ -30,6 +30,10 @@ class Cloud(Protocol):
     def holds_objects(self, bucket: str) -> bool: ...
     def dashboards(self, project: str) -> list[Json]: ...
     def alert_policies(self, project: str) -> list[Json]: ...
+
+
+class ServiceDisabled(NoAnswer):
+    """The service is not enabled in the project, as before a first `pulumi up`: it holds nothing that bills."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,8 @@ def strays(
     for look in (endpoints, buckets, dashboards, alert_policies):
         try:
             look()
+        except ServiceDisabled:
+            continue
         except NoAnswer as error:
             notes.append(
                 f"not looked for: {look.__name__.replace('_', ' ')}: {str(error).partition(chr(10))[0]}"

@@ -155,7 +155,7 @@ def read_stack(
         run, known = _run(backend, project, name, in_progress, remote)
         deployment = pulumi.ask_json("stack", "export").get("deployment") or {}
         resources = deployment.get("resources") or []
-        # What a program only reads (the endpoint that a stopped canary serves behind) is in another's state, or in none.
+        # What a program only reads (the endpoint that a stopped canary is behind) is in another state, or in none.
         owned = [each for each in resources if each.get("id") and not each.get("external")]
         urns = {key_of(str(each["id"])): str(each["urn"]) for each in owned}
         # A deployment whose wait was interrupted is known by its operation too.

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from infra.client import NoAnswer
+from infra.local.cloud.testing import PROJECT, cloud_in_thread
 from infra.provider.deployed import plan_of
+from infra.recovery.cloud import Google
 from infra.recovery.find import DEPLOYMENT, MODEL, Found, find
 from infra.recovery.repair import MARK, pending, repaired, unread
 from infra.recovery.strays import known_ids, strays
@@ -360,6 +363,18 @@ def test_an_endpoint_that_serves_or_will_is_no_stray() -> None:
     running = {"DeployModelOperationMetadata": ["op/1"]}
     assert look(FakeCloud(vertex={name: idle}, operations=running)) == []
     assert look(FakeCloud(vertex={name: {"name": name, "labels": {}}})) == []
+
+
+def test_before_a_first_up_a_service_that_is_not_enabled_is_no_news() -> None:
+    with cloud_in_thread() as cloud:
+        config = {"gcp:project": PROJECT, "gcp:region": "us-central1"}
+        environ = {"GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT": f"{cloud.url}/v1beta1/"}
+        google = Google(config, environ)
+        with pytest.raises(NoAnswer, match="has not been used in project"):
+            google.vertex("us-central1", f"projects/{PROJECT}/locations/us-central1/endpoints/1")
+        found, notes = strays(google, config=config, project="vertex-vllm", stack="dev", known=())
+    assert found == []
+    assert not any("endpoints" in note for note in notes)
 
 
 def test_without_a_project_nothing_is_looked_for() -> None:
