@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
+from infra.levels import BAR, OWN, begins
+from infra.levels import severity as own_severity
 from infra.provider.failures import redact
 from infra.rfc3339 import parse_time
 
@@ -35,12 +37,6 @@ SEVERITIES: Final = (
     "EMERGENCY",
 )
 """Of Cloud Logging, the mildest first (google/logging/type/log_severity.proto)."""
-
-_OWN: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-# Before the level newer versions of vLLM name the process: `(EngineCore pid=132) ERROR 11-26 …`, perhaps coloured.
-# No backslash stands in what follows, for Cloud Logging's strings would take it as their own.
-_FRONT: Final = "([^ ]*[(][^)]*pid=[0-9]+[)][^ ]* )?"
-_BAR: Final = "[0-9]%( Completed)? ?[|]"
 
 ACCESS_LOG: Final = "aiplatform.googleapis.com/prediction_access"
 _PAGE: Final = 1000  # the most that entries:list gives at once
@@ -101,9 +97,7 @@ def log_filter(
 ) -> str:
     """The filter of what an endpoint's containers wrote, as Cloud Logging and the console's Logs Explorer take it.
 
-    Cloud Logging knows no levels of a container: what it writes to stderr is ERROR, all else INFO (Vertex AI's
-    documentation, online prediction logging). uvicorn's good news and progress bars go to stderr, vLLM's own errors to
-    stdout. So the level that vLLM and uvicorn write in front of a line counts before Cloud Logging's.
+    The level that vLLM and uvicorn write in front of a line counts before Cloud Logging's, see `infra.levels`.
 
     Args:
         endpoint_id: The last part of the endpoint's name.
@@ -133,18 +127,13 @@ def log_filter(
 def _at_least(severity: str) -> str:
     """What selects lines of a level and worse."""
     rank = SEVERITIES.index(severity)
-    worse = [level for level in _OWN if SEVERITIES.index(level) >= rank]
-    milder = [level for level in _OWN if level not in worse]
+    worse = [level for level in OWN if SEVERITIES.index(level) >= rank]
+    milder = [level for level in OWN if level not in worse]
     if not milder:
         return f"severity>={severity}"
-    bars = f"|{_BAR}" if rank > SEVERITIES.index("INFO") else ""
-    selected = f"severity>={severity} AND NOT {_says(_begins(milder) + bars)}"
-    return f"(({selected}) OR {_says(_begins(worse))})" if worse else f"({selected})"
-
-
-def _begins(levels: Sequence[str]) -> str:
-    """The pattern of lines that say one of these levels of themselves."""
-    return f"^{_FRONT}({'|'.join(levels)})[: ]"
+    bars = f"|{BAR}" if rank > SEVERITIES.index("INFO") else ""
+    selected = f"severity>={severity} AND NOT {_says(begins(milder) + bars)}"
+    return f"(({selected}) OR {_says(begins(worse))})" if worse else f"({selected})"
 
 
 def _says(pattern: str) -> str:
@@ -262,20 +251,13 @@ def _entry(found: Mapping[str, Any]) -> Entry:
     labels = found.get("labels") or {}
     return Entry(
         time=str(found.get("timestamp") or ""),
-        severity=_severity(str(text), str(found.get("severity") or "DEFAULT")),
+        severity=own_severity(str(text), str(found.get("severity") or "DEFAULT")),
         text=redact(printable(str(text).rstrip())),
         deployed_model_id=str(labels.get("deployed_model_id") or ""),
         replica_id=str(labels.get("replica_id") or ""),
         insert_id=str(found.get("insertId") or ""),
         received=str(found.get("receiveTimestamp") or ""),
     )
-
-
-def _severity(text: str, given: str) -> str:
-    own = re.match(_begins(_OWN), text)
-    if own:
-        return own[2]
-    return "INFO" if given == "ERROR" and re.search(_BAR, text) else given
 
 
 def _key(entry: Entry) -> tuple[str, str]:

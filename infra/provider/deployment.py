@@ -111,8 +111,9 @@ class Deployment(Resource):
                 ending = expiry.warning(str(news.get("expiry") or ""), _created(state), datetime.now(UTC))
                 if ending:
                     ctx.warn(ending)
-            # A refresh takes the engine's mark of an unfinished resource away, not the operation.
-            return Diff(bool(changed or state.get("operation")), (), tuple(changed))
+            # A refresh takes the engine's mark of an unfinished resource away, not the operation nor the status.
+            unfinished = state.get("operation") or state.get("status") in (_DEPLOYING, _MOVING)
+            return Diff(bool(changed or unfinished), (), tuple(changed))
         first = False
         if self._living.of_program(ctx.urn):  # a refresh replaces nothing
             from infra.provider.replacement import goes_first
@@ -179,6 +180,10 @@ class Deployment(Resource):
         read["trafficPercent"] = declared
         read = {key: value for key, value in read.items() if value is not None}
         outputs = _outputs(read, endpoint, live)
+        if (
+            state.get("status") == _MOVING
+        ):  # what has not answered yet is asked by the next `up`, refreshed or not
+            outputs["status"] = _MOVING
         # Google's spelling of the project: the id of what create adopts has it too, see `Living`.
         return State(f"{endpoint['name']}/deployedModels/{deployed_id}", outputs, read)
 
@@ -234,7 +239,7 @@ class Deployment(Resource):
     ) -> State:
         from infra.provider import reports
         from infra.provider.operations import StillRunning
-        from infra.provider.roll import Roll, RollFailed, admit, no_share
+        from infra.provider.roll import Roll, RollFailed, RollUnfinished, admit, no_share
         from infra.provider.rollout import DeployFailed, OthersDeployment, Rollout
 
         vertex = self._connector.connect(ctx, plan.endpoint.location)
@@ -279,6 +284,8 @@ class Deployment(Resource):
         except RollFailed as e:
             text, gone = reports.not_serving(ctx, vertex, plan, rollout, e)
             raise (ResourceError(text) if gone else partial(text, None)) from None
+        except RollUnfinished as e:
+            raise partial(reports.unproven(plan, roll.endpoint, e), None) from None
         except NoShare as e:
             raise (
                 partial(no_share(plan, e), None) if id is None else ResourceError(no_share(plan, e))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from infra.diagnose import recognise
+from infra.levels import own_level, severity
 from infra.plugin import Context
 from infra.provider.failures import ApiError, Kind, classify, diagnose
 from infra.provider.operations import Ended
@@ -136,5 +137,10 @@ def _left_out(count: int) -> str:
 def _lines(entry: Mapping[str, Any]) -> list[str]:
     payload = entry.get("jsonPayload")
     text = entry.get("textPayload") or (payload.get("message") if isinstance(payload, Mapping) else "") or ""
-    level = _LEVELS.get(str(entry.get("severity", "")), "")
-    return [level + line.rstrip() for line in str(text).splitlines() or [""]]
+    given = str(entry.get("severity", ""))
+    return [_level(line, given) + line.rstrip() for line in str(text).splitlines() or [""]]
+
+
+def _level(line: str, given: str) -> str:
+    """What is put before a line: nothing where it says its level itself."""
+    return "" if own_level(line) else _LEVELS.get(severity(line, given), "")

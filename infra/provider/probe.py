@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from infra.plugin import Context
 from infra.provider.failures import ApiError, from_response, redact
-from infra.provider.retry import sleep
+from infra.provider.retry import READ, READ_BUDGET, Patience, sleep
 
 if TYPE_CHECKING:
     from infra.provider.vertex import Vertex
@@ -25,8 +25,8 @@ QUESTION: Final = {"instances": [{"prompt": "A car is", "max_tokens": 1}]}
 """One token: it proves the route, the model and its answer, and costs other requests next to nothing."""
 
 _NAMED: Final = re.compile(r"deployed_model_id: (\d+)")
-_NAMELESS: Final = 5
-"""Errors in a row that name nobody, before they are taken for the new one's: a gateway's 502 names none."""
+_FEW: Final = 5
+"""Answers of others, where the new one has all the traffic: a changed split may take a moment to work."""
 _MISSED: Final = 1e-6
 """How unlikely it shall be that one which has its share of the traffic is not asked at all."""
 _PAUSE: Final = 0.1
@@ -34,11 +34,7 @@ _RESPONSES: Final = "aiplatform.googleapis.com/prediction/online/response_count"
 
 
 class NotServing(Exception):
-    """The deployed model did not answer as it should; `str(e)` says how, `remedy` what to do."""
-
-    def __init__(self, why: str, remedy: str = "") -> None:
-        super().__init__(why)
-        self.remedy = remedy
+    """The deployed model did not answer as it should; `str(e)` says how."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +45,13 @@ class Answer:
         by: The deployed model that answered; empty where the answer does not say.
         status: The HTTP status; 0: no answer.
         said: What was wrong; empty where nothing was.
+        error: Why it is no answer of a deployed model that is named; None where it is one.
     """
 
     by: str
     status: int
     said: str = ""
+    error: ApiError | None = None
 
 
 @dataclass
@@ -86,7 +84,7 @@ def ask(vertex: Vertex, endpoint: dict[str, Any]) -> Answer:
     try:
         response = vertex.raw_predict(endpoint, dict(QUESTION))
     except ApiError as e:
-        return Answer("", 0, e.message)
+        return Answer("", 0, e.message, e)
     by = response.headers.get(HEADER, "")
     try:
         content = response.json()
@@ -95,47 +93,51 @@ def ask(vertex: Vertex, endpoint: dict[str, Any]) -> Answer:
     if response.status_code < 400:
         good = isinstance(content, Mapping) and isinstance(content.get("predictions"), list)
         wrong = "" if good else f"the answer has no predictions: {_short(response.text)}"
-        return Answer(by, response.status_code, wrong)
+        # A page of a proxy, for example: neither good news of the new one nor bad.
+        why = wrong or f"the answer does not say in {HEADER} which deployed model gave it"
+        error = None if by else ApiError("INTERNAL", why, answered=False)
+        return Answer(by, response.status_code, wrong, error)
     # A container's own error comes as it is; one of Google's in its envelope.
     envelope = isinstance(content, Mapping) and isinstance(content.get("error"), Mapping)
-    message = from_response(response.status_code, content).message if envelope else response.text
+    error = from_response(response.status_code, content, response.text, response.headers)
+    message = error.message if envelope else response.text
     named = _NAMED.search(message)
-    return Answer(by or (named[1] if named else ""), response.status_code, _short(message))
+    by = by or (named[1] if named else "")
+    return Answer(by, response.status_code, _short(message), None if by else error)
 
 
 def smoke(ctx: Context, vertex: Vertex, endpoint: dict[str, Any], id: str, share: int) -> int:
     """Asks until the deployed model has given one good answer; answers how many requests that took.
 
+    What names no deployed model says nothing of this one: it is repeated as a call without effects is, and a conclusive
+    no of Google's is not.
+
     Raises:
-        NotServing: it answered wrongly, or not at all.
+        NotServing: it answered wrongly, or the others answered all the time.
+        ApiError: The endpoint could not be asked, or had too many requests all the time.
         Interrupted: the user interrupted.
     """
-    bound = _NAMELESS if share >= 100 else math.ceil(math.log(_MISSED) / math.log(1 - share / 100))
-    nameless = busy = 0
-    for number in range(1, bound + 1):
+    patience = Patience(ctx, READ, vertex.pace.scale, budget=READ_BUDGET)
+    bound = _FEW if share >= 100 else math.ceil(math.log(_MISSED) / math.log(1 - share / 100))
+    number = others = 0
+    while others < bound:
+        number += 1
         ctx.status(f"smoke test: request {number}, until deployed model {id} with {share} % has answered")
         answer = ask(vertex, endpoint)
-        if answer.status in (401, 403) and not answer.by:
-            raise NotServing(
-                f"the endpoint may not be asked: HTTP {answer.status} {answer.said}",
-                "Grant yourself aiplatform.endpoints.predict (roles/aiplatform.user)",
-            )
-        if answer.by == id and answer.status != 429:
+        error = answer.error
+        if answer.by == id and answer.status == 429:
+            error = ApiError("RESOURCE_EXHAUSTED", f"HTTP 429 of deployed model {id}: {answer.said}")
+        if error is not None:
+            if not patience.again(error):
+                raise error
+            continue
+        if answer.by == id:
             if answer.status >= 400 or answer.said:
                 raise NotServing(f"its first answer was HTTP {answer.status}: {answer.said}")
             return number
-        busy += answer.by == id
-        nameless = nameless + 1 if not answer.by else 0
-        if nameless >= _NAMELESS:
-            raise NotServing(
-                f"{nameless} requests in a row failed without a word of which deployed model it was, the last with "
-                f"HTTP {answer.status or 'nothing'}: {answer.said}"
-            )
+        others += 1
         sleep(ctx, _PAUSE * vertex.pace.scale)
-    why = f", and {busy} times it had too many requests (HTTP 429)" if busy else ""
-    raise NotServing(
-        f"none of {bound} requests was answered by it, though it had {share} % of the traffic{why}"
-    )
+    raise NotServing(f"none of {bound} requests was answered by it, though it had {share} % of the traffic")
 
 
 def responses(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from infra.plugin import Context
+from infra.provider import traffic
 from infra.provider.deployed import Plan, scaling_of
 from infra.provider.diagnosis import explained
 from infra.provider.failures import ApiError, Kind, classify, redact, remedy
@@ -10,7 +14,7 @@ from infra.provider.logs import excerpt, last_lines, log_filter
 from infra.provider.operations import Ended, StillRunning, duration, limit_of
 from infra.provider.rest import Json
 from infra.provider.retry import Interrupted
-from infra.provider.roll import RollFailed
+from infra.provider.roll import RollFailed, RollUnfinished
 from infra.provider.rollout import DeployFailed, Rollout, undeploy
 from infra.provider.vertex import Vertex
 
@@ -133,16 +137,32 @@ def not_serving(
     since = rollout.ended.created if rollout.ended else ""
     lines = _container_lines(ctx, vertex, plan, rollout.endpoint, since, text)
     found, gone = _left_over(ctx, vertex, plan)
-    advice = failure.remedy or explained(ctx, lines, redact(str(failure)))
+    advice = explained(ctx, lines, redact(str(failure)))
     text.append(
-        f"{advice}, then run `pulumi up` again."
-        if failure.remedy
-        else advice
+        advice
         or "Change the stack file by what the lines say, then run `pulumi up` again; where the answer is "
         "right for this model, `rollout: {smoke: false}` takes it without one."
     )
     text.append(found if failure.restored else f"The traffic could not be put back as it was. {found}")
     return "\n  ".join(text), gone
+
+
+def unproven(plan: Plan, endpoint: Mapping[str, Any], failure: RollUnfinished) -> str:
+    """What is saved of a deployed model that is healthy, where Google did not let the hand-over go on."""
+    kind = classify(failure.error)
+    advice = remedy(kind, failure.error.message, plan.request)
+    if failure.stage == "smoke test":
+        if kind is Kind.PERMISSION and "aiplatform." not in failure.error.message:
+            advice = "Grant the caller the permission aiplatform.endpoints.predict (roles/aiplatform.user)."
+        advice += "\n  `rollout: {smoke: false}` in the stack file takes it without a prediction."
+    return (
+        f"Could not finish the {failure.stage} of deployed model {plan.id} of model {plan.model.id} on endpoint "
+        f"{plan.endpoint.id}: {kind.value}.\n"
+        f"  Google's answer: {failure.error.status}: {redact(failure.error.message)}\n"
+        f"  {advice}\n"
+        f"  It is healthy and stays, with {traffic.share(endpoint, plan.id)} % of the traffic, and bills. `pulumi up` "
+        "goes on from there, `pulumi destroy` ends it."
+    )
 
 
 def _container_lines(

@@ -27,6 +27,7 @@ from infra.provider.vertex import Vertex
 SMOKE_PERCENT = 5
 """Of the stack's own traffic, what a new deployed model has until it has answered once."""
 DEFAULT_ERROR_PERCENT = 5
+_SMOKE = "smoke test"
 _PROBES = 30
 """Requests of ours in a bake time, at most every ten seconds and at least every second."""
 _FEW = 5
@@ -67,8 +68,19 @@ class RollFailed(Exception):
     def __init__(self, stage: str, failure: NotServing, restored: bool) -> None:
         super().__init__(str(failure))
         self.stage = stage
-        self.remedy = failure.remedy
         self.restored = restored
+
+
+class RollUnfinished(Exception):
+    """Google did not let the roll go on, which says nothing of the new deployed model: it stays, and so does the split.
+
+    In the smoke test the split is put back first, as far as Google lets that be done.
+    """
+
+    def __init__(self, stage: str, error: ApiError) -> None:
+        super().__init__(str(error))
+        self.stage = stage
+        self.error = error
 
 
 def admit(ctx: Context, vertex: Vertex, plan: Plan, endpoint: Mapping[str, Any]) -> None:
@@ -147,13 +159,14 @@ class Roll:
                 found serving stays whatever it answers.
 
         Raises:
-            RollFailed: it did not serve, or Google refused to move the traffic; the split is as it was.
+            RollFailed: it did not serve; the split is as it was.
+            RollUnfinished: Google refused to move the traffic, or the endpoint could not be asked.
             ApiError: Google refused, of one that had all its traffic already.
             NoShare, Interrupted: as they say; the split is as far as it came.
         """
         whole = self._final(self.endpoint)[self._id]
         now = traffic.share(self.endpoint, self._id)
-        stage = "smoke test"
+        stage = _SMOKE
         try:
             if self._steps.smoke:
                 if now < whole:
@@ -172,9 +185,17 @@ class Roll:
             self._ctx.warn(f"Deployed model {self._id} has all its traffic, but {failure}.")
         except ApiError as error:
             if not new and now >= whole:
-                raise
-            why = NotServing(f"Google's answer was {error.status}: {error.message}")
-            raise RollFailed(stage, why, self._restore()) from None
+                if stage != _SMOKE:
+                    raise
+                self._ctx.warn(
+                    f"Deployed model {self._id} has all its traffic, but could not be asked: {error.status}: "
+                    f"{error.message}"
+                )
+                return
+            # What has answered once may keep what it has, as after an interruption.
+            if stage == _SMOKE and (self._written is not None or not error.answered):
+                self._restore()
+            raise RollUnfinished(stage, error) from None
         if now < whole and self._own_before:
             self._ctx.info(
                 f"traffic moved: deployed model {self._id} has {whole} % of endpoint {self._plan.endpoint.id}, "

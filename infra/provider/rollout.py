@@ -15,7 +15,7 @@ from typing import Any
 from infra.plugin import Context, ResourceError
 from infra.provider import traffic
 from infra.provider.deployed import Plan, disagreement, find, scaling_mask, to_api
-from infra.provider.failures import ApiError, Kind
+from infra.provider.failures import ApiError, Kind, classify
 from infra.provider.logs import cause
 from infra.provider.operations import Ended, StillRunning, running, wait
 from infra.provider.rest import Json
@@ -254,7 +254,9 @@ def undeploy(
         if error is None:
             _unlisted(ctx, vertex, endpoint_name, id)
             return
-        if not patience.again(error):
+        if (classify(error) is Kind.INVALID and "traffic" not in error.message.lower()) or not patience.again(
+            error
+        ):
             raise error
 
 

@@ -177,8 +177,8 @@ class Call:
 
 
 _ID = re.compile(r"(?<=/)(?:\d[^/:]*|[a-z][^/:]*-[^/:]*|[^/:]+@[^/:]+)(?=[/:]|$)")
-#: Polls of one operation are alike; how many there are depends on time.
-_POLLS = 2
+#: Polls of one operation are alike, and how many there are depends on time; which deployed model answers, on chance.
+_AT_MOST = {"/operations/": 2, ":rawPredict": 1}
 
 
 def calls_of(cloud: LocalCloud, life: Life) -> list[Call]:
@@ -192,7 +192,7 @@ def calls_of(cloud: LocalCloud, life: Life) -> list[Call]:
             path = _ID.sub("*", each["path"])
             counts[each["method"], path] += 1
             nth = counts[each["method"], path]
-            if "/operations/" not in path or nth <= _POLLS:
+            if nth <= next((most for part, most in _AT_MOST.items() if part in path), nth):
                 first = (each["method"], path) not in kinds
                 kinds.add((each["method"], path))
                 found.append(Call(step, each["method"], path, nth, bool(each.get("operation")), first))
@@ -394,11 +394,13 @@ def _forget(cloud: LocalCloud, stack: Stack) -> None:
 
 _STAGE = re.compile(
     r"^Could not (?:upload|read|delete|deploy|undeploy|change|dispose of) |Last stage: |Stage: "
+    r"|^Could not finish the (?:smoke test|step of \d+ %|hand-over) of "
+    r"|did not pass the (?:smoke test|step of \d+ %|hand-over): "
     r"|goes on at Google|is still there, and may bill|Google did not answer the request to "
 )
 _REMEDY = re.compile(
     r"[Rr]un `|[Rr]un the command again|Ask for more of|Grant |choose another|Correct what|Wait a minute"
-    r"|The change to the stack file: |undeploy what the message names, then"
+    r"|looks for a change of the stack file|The change to the stack file: |undeploy what the message names, then"
     r"|is not accepted: set|Let the caller have|`pulumi up`"
 )
 _GCP = re.compile(
@@ -415,7 +417,13 @@ def _clean(error: str) -> None:
     if _GCP.search(error):
         return
     assert _STAGE.search(error), f"no stage: {error}"
-    causes = (*(kind.value for kind in Kind), "did not answer", "goes on at Google", "the wait of")
+    causes = (
+        *(kind.value for kind in Kind),
+        "did not answer",
+        "goes on at Google",
+        "the wait of",
+        "did not pass",
+    )
     assert any(cause in error for cause in causes), f"no cause: {error}"
     if "the container did not start" in error:
         assert f"  | error {LINE}" in error, f"no line of the container: {error}"

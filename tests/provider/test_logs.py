@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from infra.provider.logs import excerpt, log_filter
+import pytest
+
+from infra.provider.logs import _lines, excerpt, log_filter
 
 USAGE = ["error usage: api_server.py [-h] [--host HOST]", *["error      [--port PORT] [--x {a,b}]"] * 120]
 REFUSED = "error api_server.py: error: unrecognized arguments: --swap-spce=16"
@@ -60,3 +62,19 @@ def test_the_filter_begins_with_the_deployment() -> None:
         'AND labels.deployed_model_id="7" AND timestamp>="2026-08-22T10:00:00Z"'
     )
     assert "timestamp" not in log_filter("5", "7")
+
+
+@pytest.mark.parametrize(
+    ("severity", "line", "shown"),
+    [
+        ("ERROR", "INFO:     Started server process [1]", "INFO:     Started server process [1]"),
+        ("INFO", "ERROR 11-26 21:19:38 engine.py] died", "ERROR 11-26 21:19:38 engine.py] died"),
+        ("ERROR", "(EngineCore pid=132) ERROR 11-26 died", "(EngineCore pid=132) ERROR 11-26 died"),
+        ("ERROR", "Loading: 50% Completed | 1/2", "Loading: 50% Completed | 1/2"),
+        ("ERROR", "ValueError: no", "error ValueError: no"),
+        ("WARNING", "deprecated", "warning deprecated"),
+        ("", "plain", "plain"),
+    ],
+)
+def test_a_line_has_the_level_that_it_says_of_itself(severity: str, line: str, shown: str) -> None:
+    assert _lines({"severity": severity, "textPayload": line}) == [shown]

@@ -209,23 +209,90 @@ def test_the_old_ones_errors_are_not_the_new_ones(provider: Harness, served: Exi
     assert provider.create("Deployment", deployment(other_model(provider).id)).outputs["traffic"] == 100
 
 
-def test_errors_that_name_nobody_end_it(provider: Harness, served: Existing) -> None:
-    provider.admin.fault(":rawPredict", status={"code": "UNAVAILABLE", "message": "Bad gateway"}, times=100)
-    with pytest.raises(Refused, match="5 requests in a row failed without a word of which deployed model"):
-        provider.create("Deployment", deployment(other_model(provider).id))
+def goes_on(provider: Harness, refused: Refused, model: Existing) -> None:
+    """An unfinished roll stays so in a refresh; the next `up` asks what is there and deploys nothing."""
+    saved = Existing(refused.id, refused.state, {})
+    assert saved.outputs["status"] == "moving traffic"
+    deployments = len(provider.sent("POST", DEPLOY))
+    wanted = deployment(model.id)
+    read = provider.read(
+        "Deployment", saved.id, Existing(saved.id, saved.outputs, provider.checked("Deployment", wanted))
+    )
+    assert read is not None
+    assert read.outputs["status"] == "moving traffic"
+    answer = provider.diff("Deployment", read, wanted)
+    assert answer.changes == answer.DIFF_SOME
+    asked = len(provider.sent("POST", ":rawPredict"))
+    done = provider.update("Deployment", read, wanted)
+    assert provider.endpoint()["trafficSplit"] == {ids(done)[0]: 100}
+    assert done.outputs["status"] is None
+    assert len(provider.sent("POST", ":rawPredict")) > asked
+    assert len(provider.sent("POST", DEPLOY)) == deployments
+
+
+UNAVAILABLE = {"code": "UNAVAILABLE", "message": "Bad gateway"}
+RATE = {"code": "RESOURCE_EXHAUSTED", "message": "Quota exceeded for limit 'Requests per minute'."}
+EXPIRED = {"code": "UNAUTHENTICATED", "message": "Request had invalid authentication credentials."}
+
+
+@pytest.mark.parametrize(
+    ("status", "times", "why", "remedy"),
+    [
+        (UNAVAILABLE, 13, "Google had an internal problem", "Run `pulumi up` again"),
+        ({**RATE, "retryAfterSeconds": 3600}, 1, "too many requests a minute", "Wait a minute"),
+        (EXPIRED, 1, "the credentials are not accepted", "Run `gcloud auth application-default login`"),
+    ],
+    ids=["unavailable", "rate", "expired"],
+)
+def test_what_says_nothing_of_the_new_one_leaves_it_there(
+    provider: Harness, served: Existing, status: dict[str, Any], times: int, why: str, remedy: str
+) -> None:
+    other = other_model(provider)
+    provider.admin.fault(":rawPredict", status=status, times=times)
+    with pytest.raises(Refused) as refused:
+        provider.create("Deployment", deployment(other.id))
+    text = refused.value.text
+    new_id = planned_id(provider, other)
+    assert text.startswith(f"Could not finish the smoke test of deployed model {new_id} of model ")
+    assert f"endpoint 123456: {why}." in text
+    assert f"\n  {remedy}" in text
+    assert "`rollout: {smoke: false}` in the stack file takes it without a prediction." in text
+    assert "It is healthy and stays, with 0 % of the traffic, and bills." in text
+    assert provider.admin.unmet_faults() == []
     assert provider.endpoint()["trafficSplit"] == {ids(served)[0]: 100}
+    goes_on(provider, refused.value, other)
 
 
-def test_who_may_not_ask_is_told_the_permission(provider: Harness, served: Existing) -> None:
-    message = "Permission 'aiplatform.endpoints.predict' denied"
+def test_a_first_deployment_that_could_not_be_asked_is_asked_by_the_next_up(
+    provider: Harness, model: Existing
+) -> None:
+    provider.admin.fault(":rawPredict", status=EXPIRED)
+    with pytest.raises(
+        Refused, match="It is healthy and stays, with 100 % of the traffic, and bills"
+    ) as refused:
+        provider.create("Deployment", deployment(model.id))
+    goes_on(provider, refused.value, model)
+
+
+def test_some_errors_that_name_nobody_are_no_verdict(provider: Harness, served: Existing) -> None:
+    provider.admin.fault(":rawPredict", status=UNAVAILABLE, times=8)
+    assert provider.create("Deployment", deployment(other_model(provider).id)).outputs["traffic"] == 100
+    assert provider.admin.unmet_faults() == []
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_who_may_not_ask_is_told_the_permission(provider: Harness, served: Existing, named: bool) -> None:
+    other = other_model(provider)
+    message = "Permission 'aiplatform.endpoints.predict' denied" if named else "Forbidden"
+    asked = len(provider.sent("POST", ":rawPredict"))
     provider.admin.fault(":rawPredict", status={"code": "PERMISSION_DENIED", "message": message})
     with pytest.raises(Refused) as refused:
-        provider.create("Deployment", deployment(other_model(provider).id))
-    assert (
-        "Grant yourself aiplatform.endpoints.predict (roles/aiplatform.user), then run `pulumi up` again."
-        in refused.value.text
-    )
-    assert provider.deployed() == ids(served)
+        provider.create("Deployment", deployment(other.id))
+    assert len(provider.sent("POST", ":rawPredict")) == asked + 1
+    for text in ("Grant the caller the permission aiplatform.endpoints.predict", "roles/aiplatform.user"):
+        assert text in refused.value.text
+    assert "`rollout: {smoke: false}`" in refused.value.text
+    goes_on(provider, refused.value, other)
 
 
 def test_one_that_is_never_asked_does_not_pass(provider: Harness, served: Existing, monkeypatch: Any) -> None:
@@ -262,10 +329,14 @@ def test_traffic_that_may_not_be_moved_ends_it(
         nth=nth,
         status={"code": "PERMISSION_DENIED", "message": "Permission 'aiplatform.endpoints.update' denied"},
     )
-    with pytest.raises(Refused, match=f"did not pass the {stage}: Google's answer was PERMISSION_DENIED"):
-        provider.create("Deployment", deployment(other_model(provider).id))
-    assert provider.endpoint()["trafficSplit"] == {ids(served)[0]: 100}
-    assert provider.deployed() == ids(served)
+    other = other_model(provider)
+    with pytest.raises(Refused, match=f"Could not finish the {stage} of deployed model") as refused:
+        provider.create("Deployment", deployment(other.id))
+    assert "Grant the caller the permission aiplatform.endpoints.update" in refused.value.text
+    new_id, (old_id,) = planned_id(provider, other), ids(served)
+    # What has answered keeps what it has, as after an interruption.
+    assert provider.endpoint()["trafficSplit"] == ({old_id: 100} if nth == 1 else {old_id: 95, new_id: 5})
+    goes_on(provider, refused.value, other)
 
 
 def test_what_cannot_be_taken_away_is_kept_in_the_state(provider: Harness, served: Existing) -> None:
@@ -356,6 +427,15 @@ def test_one_that_serves_already_stays_whatever_it_answers(provider: Harness, se
     assert provider.deployed() == [id]
     (warning,) = provider.texts("WARNING")
     assert warning.startswith(f"Deployed model {id} has all its traffic, but its first answer was HTTP 500: ")
+
+
+def test_one_that_serves_already_stays_if_it_cannot_be_asked(provider: Harness, served: Existing) -> None:
+    provider.admin.fault(":rawPredict", status=EXPIRED)
+    assert provider.create("Deployment", deployment(served.inputs["model"])).id == served.id
+    (warning,) = provider.texts("WARNING")
+    assert warning.startswith(
+        f"Deployed model {ids(served)[0]} has all its traffic, but could not be asked: UNAUTHENTICATED: "
+    )
 
 
 def test_a_dedicated_endpoint_is_asked_at_its_own_address(cloud: LocalCloud, provider: Harness) -> None:
