@@ -322,9 +322,10 @@ def _listed(found: Mapping[str, Any]) -> str:
 
 
 def _of_digest(digest: Mapping[str, Any], name: str) -> Preview:
-    steps = [
-        _step(each, f"{name}: steps[{place}]") for place, each in enumerate(_rows(digest, "steps", name))
-    ]
+    read = [_step(each, f"{name}: steps[{place}]") for place, each in enumerate(_rows(digest, "steps", name))]
+    # What a refresh before it read comes first; a program's own step says what it found, and what comes of it.
+    planned = {step.urn for step in read if step.op != "refresh"}
+    steps = [step for step in read if step.op != "refresh" or step.urn not in planned]
     project, stack = _names(step.urn for step in steps)
     root = next((step for step in steps if step.type == _STACK), None)
     return Preview(

@@ -80,6 +80,15 @@ def test_both_forms_say_the_same(name: str, fixture: Fixture) -> None:
     assert events.policies is not None
 
 
+@pytest.mark.parametrize("name", ["container", "replicas", "same", "destroy"])
+def test_what_a_refresh_read_before_the_program_ran_is_no_step_of_its_own(
+    name: str, fixture: Fixture
+) -> None:
+    digest = json.loads(fixture(f"{name}.json"))
+    before = [{**step, "op": "refresh", "newState": step.get("oldState")} for step in digest["steps"]]
+    assert read({**digest, "steps": [*before, *digest["steps"]]}) == read(digest)
+
+
 def test_events_hold_policies_and_new_outputs(fixture: Fixture) -> None:
     preview = read_preview(fixture("violation.events.json"), "events")
     assert preview.policies is not None
