@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from infra.cli.common import Exit
 from infra.local.cloud.testing import PROJECT, CloudProcess
 from infra.local.engine.pulumi import Engine
 from infra.local.stack.question import ask
@@ -119,7 +120,7 @@ def test_a_bare_destroy_ends_with_what_is_left(stack: EngineStack) -> None:
     stack.up()
     lost(stack, "4711")
     code, document, _ = run(stack, "sweep")
-    assert code == 9
+    assert code == Exit.LEFT_OVER
     assert {(each["kind"], each["verdict"]) for each in document["things"]} == {
         ("deployment", "in no state"),
         ("endpoint", "in no state"),
@@ -191,7 +192,7 @@ def test_what_expired_is_undeployed_and_the_next_preview_says_so(stack: EngineSt
     assert run(stack, "status")[1]["expiry"]["passed"] is True
 
     code, document, _ = run(stack, "sweep", "--expired-only")
-    assert (code, [each["verdict"] for each in document["things"]]) == (9, ["expired"])
+    assert (code, [each["verdict"] for each in document["things"]]) == (Exit.LEFT_OVER, ["expired"])
     code, document, errors = run(stack, "sweep", "--expired-only", "--yes")
     assert code == 0, errors
     assert stack.cloud.admin.state()["deployedModels"] == []
