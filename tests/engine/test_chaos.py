@@ -1,4 +1,4 @@
-"""A seeded few of the kills of benchmarks/chaos.py: one around each kind of call, two at random times.
+"""A seeded few of the kills of benchmarks/chaos.py: one around each kind of call, one at a random time.
 
 The calls are named, so that this stays the same when the program makes others; all of them are the benchmark's.
 """
@@ -21,7 +21,6 @@ CHOSEN = [
     ("up", "POST", "/models:upload$", AFTER, "provider", "again"),
     ("up", "POST", "/alertPolicies$", AFTER, "gcp", "again"),
     ("change", "POST", ":deployModel$", AFTER, "machine", "destroy"),
-    ("destroy", "POST", ":undeployModel$", AFTER, "engine", "again"),
 ]
 
 
@@ -60,7 +59,7 @@ def test_a_kill_around_a_call(
 
 
 @pytest.mark.xdist_group("chaos")
-@pytest.mark.parametrize("case", at_random(2, 11, ("up", "scale"), ("machine", "engine")), ids=str)
+@pytest.mark.parametrize("case", at_random(1, 11, ("destroy",), ("machine", "engine")), ids=str)
 def test_a_kill_at_a_random_time(world: World, recordings: dict[str, Recording], case: Case) -> None:
     outcome = run(world, case, recordings[case.phase])
     assert outcome.good, outcome.as_dict()
