@@ -47,10 +47,14 @@ clean: ## Stops the local cloud and deletes .venv and .local
 	@if [ -x $(python) ]; then $(driver) stop; fi
 	@rm -rf .venv .local .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: test test-fast test-vllm lint types format
-test: ## Sets up, runs every test
+.PHONY: test test-soak test-fast test-vllm lint types format
+test: ## Sets up, runs every test but the soak
 	@$(setup) --dev
-	@$(python) -m pytest -n auto --dist loadgroup
+	@$(python) -m pytest -n auto --dist loadgroup -m "not soak"
+
+test-soak: ## The tests that go at length through what shorter ones show: kills, going back and forth
+	@$(setup) --dev
+	@$(python) -m pytest -n auto --dist loadgroup -m soak
 
 test-fast: ## The tests that need no engine
 	@$(setup) --dev --without-engine

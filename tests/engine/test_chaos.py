@@ -45,7 +45,9 @@ def recordings(world: World) -> dict[str, Recording]:
 
 @pytest.mark.xdist_group("chaos")
 @pytest.mark.parametrize(
-    "chosen", CHOSEN, ids=lambda chosen: f"{chosen[0]}-{chosen[2].strip('/:$')}-{chosen[4]}"
+    "chosen",
+    [*CHOSEN[:2], *(pytest.param(each, marks=pytest.mark.soak) for each in CHOSEN[2:])],
+    ids=lambda chosen: f"{chosen[0]}-{chosen[2].strip('/:$')}-{chosen[4]}",
 )
 def test_a_kill_around_a_call(
     world: World, recordings: dict[str, Recording], chosen: tuple[str, str, str, str, str, str]

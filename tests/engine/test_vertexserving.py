@@ -416,6 +416,7 @@ def twice(stack: EngineStack) -> list[str]:
     return sorted(each["type"] for each in resources if each.get("delete") and each["id"] in live)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("end", ["up", "destroy"])
 def test_back_to_the_old_token_after_a_failed_replacement(
     serving: EngineStack, program: Program, cloud: LocalCloud, end: str
@@ -443,6 +444,7 @@ def test_back_to_the_old_token_after_a_failed_replacement(
     assert cloud.http.get(f"/v1/{ENDPOINT.rpartition('/endpoints/')[0]}/models").json() == {}
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_back_to_what_is_still_to_be_undeployed(
     serving: EngineStack, program: Program, cloud: LocalCloud, how: signal.Signals
