@@ -43,9 +43,12 @@ def main(version: str) -> None:
             stack.up()
             exported = Path(temporary) / "state.json"
             stack("stack", "export", "--file", str(exported))
-            # On one line, without the outputs of the stack: they are long, and no resource's.
+            # On one line, without the outputs of the stack (they are long, and no resource's) and without the lines of
+            # code that made a resource, which have the paths of the machine.
             document = json.loads(exported.read_text())
             for resource in document["deployment"]["resources"]:
+                for key in ("sourcePosition", "stackTrace"):
+                    resource.pop(key, None)
                 if resource["type"] == "pulumi:pulumi:Stack":
                     resource.pop("outputs", None)
             (folder / f"{name}.json").write_text(json.dumps(document, separators=(",", ":")) + "\n")
