@@ -13,7 +13,16 @@ from infra.preflight.net import LOGIN_REMEDY
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["CONNECT_S", "TIMEOUT_S", "ask", "http_client"]
+__all__ = [
+    "CONNECT_S",
+    "TIMEOUT_S",
+    "ask",
+    "document_of",
+    "http_client",
+    "refused",
+    "request",
+    "without_json",
+]
 
 Json = dict[str, Any]
 
@@ -58,27 +67,54 @@ def ask(
     Raises:
         NoAnswer: The service cannot be asked, or refuses.
     """
-    import httpx
-
-    host = urlsplit(url).netloc
-    try:
-        response = http.request(method, url, headers=token.headers(), **content)
-    except httpx.HTTPError as error:
-        start = " Is the local cloud up? make env starts it." if local else ""
-        raise NoAnswer(f"{host} cannot be reached: {error or type(error).__name__}.{start}") from None
-    try:
-        document = response.json() if response.content else {}
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise NoAnswer(f"{host} answers {response.status_code} without JSON (a proxy or a sign-in page?)")
+    response = request(http, method, url, token, local=local, **content)
+    document = document_of(response)
+    if document is None:
+        raise NoAnswer(without_json(url, response))
     if response.is_success:
         return document
     if response.status_code in absent:
         return None
-    refusal = document.get("error")
-    said = refusal.get("message") if isinstance(refusal, dict) else None
-    message = " ".join(str(said or "no reason").split())[:400]
     hints = {401: LOGIN_REMEDY, 403: f"the role {role} has the permission."}
     hint = hints.get(response.status_code)
-    raise NoAnswer(f"{host} answers {response.status_code}: {message}" + (f"\n  {hint}" if hint else ""))
+    raise NoAnswer(refused(url, response, document) + (f"\n  {hint}" if hint else ""))
+
+
+def request(
+    http: httpx.Client, method: str, url: str, token: Token, *, local: bool, **content: Any
+) -> httpx.Response:
+    """One answer, whatever it says; arguments as of `ask`.
+
+    Raises:
+        NoAnswer: Nobody is there.
+    """
+    import httpx
+
+    try:
+        return http.request(method, url, headers=token.headers(), **content)
+    except httpx.HTTPError as error:
+        start = " Is the local cloud up? make env starts it." if local else ""
+        host = urlsplit(url).netloc
+        raise NoAnswer(f"{host} cannot be reached: {error or type(error).__name__}.{start}") from None
+
+
+def document_of(response: httpx.Response) -> Json | None:
+    """The JSON object of an answer, empty where it has no content; None where it is something else."""
+    try:
+        document = response.json() if response.content else {}
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def without_json(url: str, response: httpx.Response) -> str:
+    """What is said of an answer that is no JSON object."""
+    return f"{urlsplit(url).netloc} answers {response.status_code} without JSON (a proxy or a sign-in page?)"
+
+
+def refused(url: str, response: httpx.Response, document: Json) -> str:
+    """What is said of a refusal: who, which status, and Google's own words."""
+    refusal = document.get("error")
+    said = refusal.get("message") if isinstance(refusal, dict) else None
+    words = " ".join(str(said or "no reason").split())[:400]
+    return f"{urlsplit(url).netloc} answers {response.status_code}: {words}"

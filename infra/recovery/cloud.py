@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from infra import naming
 from infra.client import NoAnswer
-from infra.client.rest import TIMEOUT_S, http_client
+from infra.client.rest import TIMEOUT_S, document_of, http_client, refused, request, without_json
 from infra.client.token import Token
 from infra.preflight.subject import hosts
 from infra.recovery.strays import ServiceDisabled, Stray
@@ -126,32 +126,17 @@ class Google:
         answer = self._request(method, url, **content)
         if answer.status_code == 404:
             return None
-        try:
-            document = answer.json() if answer.content else {}
-        except ValueError:
-            document = None
-        host = urlsplit(url).netloc
-        if not isinstance(document, dict):
-            raise NoAnswer(f"{host} answers {answer.status_code} without JSON (a proxy or a sign-in page?)")
+        document = document_of(answer)
+        if document is None:
+            raise NoAnswer(without_json(url, answer))
         if answer.is_success:
             return document
-        refusal = document.get("error")
-        said = refusal.get("message") if isinstance(refusal, dict) else None
-        details = [each for each in _list(refusal, "details") if isinstance(each, dict)]
+        details = [each for each in _list(document.get("error"), "details") if isinstance(each, dict)]
         disabled = any(each.get("reason") == "SERVICE_DISABLED" for each in details)
-        raise (ServiceDisabled if disabled else NoAnswer)(
-            f"{host} answers {answer.status_code}: {' '.join(str(said or 'no reason').split())[:400]}"
-        )
+        raise (ServiceDisabled if disabled else NoAnswer)(refused(url, answer, document))
 
     def _request(self, method: str, url: str, **content: Any) -> httpx.Response:
-        import httpx
-
-        try:
-            return self._http.request(method, url, headers=self._token.headers(), **content)
-        except httpx.HTTPError as error:
-            start = " Is the local cloud up? make env starts it." if self._local else ""
-            host = urlsplit(url).netloc
-            raise NoAnswer(f"{host} cannot be reached: {error or type(error).__name__}.{start}") from None
+        return request(self._http, method, url, self._token, local=self._local, **content)
 
 
 def _list(document: Any, key: str) -> list[Any]:

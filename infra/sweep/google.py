@@ -8,7 +8,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from infra import naming
-from infra.client.rest import TIMEOUT_S, http_client
+from infra.client.errors import NoAnswer
+from infra.client.rest import TIMEOUT_S, document_of, http_client, refused, request, without_json
 from infra.client.token import Token
 from infra.preflight.subject import hosts
 from infra.sweep.look import Place, Unanswered
@@ -77,30 +78,20 @@ class Google:
         raise AssertionError("the last try returns or raises")
 
     def _once(self, method: str, url: str, query: Mapping[str, str], body: Json | None) -> Json:
-        import httpx
-
-        host = urlsplit(url).netloc
         try:
-            response = self._http.request(
-                method, url, params=dict(query), json=body, headers=self._token.headers()
+            response = request(
+                self._http, method, url, self._token, local=self.local, params=dict(query), json=body
             )
-        except httpx.HTTPError as error:
-            start = " Is the local cloud up? make env starts it." if self.local else ""
-            raise Unanswered(f"{host} cannot be reached: {error or type(error).__name__}.{start}") from None
-        try:
-            document = response.json() if response.content else {}
-        except ValueError:
-            document = None
-        if response.is_success and isinstance(document, dict):
+        except NoAnswer as error:
+            raise Unanswered(str(error)) from None
+        document = document_of(response)
+        if document is None:
+            status = response.status_code if response.status_code >= 400 else 502
+            raise Unanswered(without_json(url, response), status)
+        if response.is_success:
             return document
-        if not isinstance(document, dict):
-            raise Unanswered(
-                f"{host} answers {response.status_code} without JSON (a proxy or a sign-in page?)",
-                response.status_code if response.status_code >= 400 else 502,
-            )
         refusal = document.get("error")
         refusal = refusal if isinstance(refusal, dict) else {}
-        message = " ".join(str(refusal.get("message") or "no reason").split())[:400]
         reasons = [
             str(each.get("reason"))
             for each in (*(refusal.get("details") or ()), *(refusal.get("errors") or ()))
@@ -108,5 +99,5 @@ class Google:
         ]
         disabled = response.status_code == 403 and any(reason in _DISABLED for reason in reasons)
         if disabled:
-            raise Unanswered(f"{host} is not enabled in this project", 403, disabled=True)
-        raise Unanswered(f"{host} answers {response.status_code}: {message}", response.status_code)
+            raise Unanswered(f"{urlsplit(url).netloc} is not enabled in this project", 403, disabled=True)
+        raise Unanswered(refused(url, response, document), response.status_code)
