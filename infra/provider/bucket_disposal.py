@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
-from infra.plugin import Check, Context, Diff, Resource, ResourceError, State
+from infra.plugin import Check, Context, Diff, ResourceError, State
 from infra.plugin.resource import Properties, changed_keys
 from infra.provider.connect import Connector
 from infra.provider.failures import ApiError, Request, classify, remedy
@@ -24,6 +24,7 @@ from infra.provider.inputs import BUCKET_DISPOSAL
 from infra.provider.names import stack_labels
 from infra.provider.retry import Interrupted
 from infra.provider.schemas import resource_schema
+from infra.provider.state_only import StateOnly
 
 if TYPE_CHECKING:
     from infra.provider.rest import Rest
@@ -32,7 +33,7 @@ _ID = "bucket-disposal/"
 _COUNT_UP_TO = 1000  # one page of a listing
 
 
-class BucketDisposal(Resource):
+class BucketDisposal(StateOnly):
     """vertexserving:index:BucketDisposal."""
 
     token: ClassVar[str] = "vertexserving:index:BucketDisposal"
@@ -60,16 +61,6 @@ class BucketDisposal(Resource):
     def create(self, ctx: Context, inputs: Properties) -> State:
         """Remembers the policy; nothing is called."""
         return State(_ID + inputs["project"], dict(inputs))
-
-    def update(
-        self, ctx: Context, id: str, state: Properties, old_inputs: Properties, news: Properties
-    ) -> State:
-        """Remembers the new policy; nothing is called."""
-        return State(id, dict(news))
-
-    def read(self, ctx: Context, id: str, state: Properties, inputs: Properties) -> State | None:
-        """What the state says: there is nothing else."""
-        return State(id, state, inputs) if state else None
 
     def delete(self, ctx: Context, id: str, state: Properties, inputs: Properties) -> None:
         """Deletes the stack's buckets that hold nothing and keeps, with a warning, those that hold anything."""

@@ -15,13 +15,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from infra.plugin import Check, Context, Diff, Resource, State
+from infra.plugin import Check, Context, Diff, State
 from infra.plugin.resource import Properties, changed_keys
 from infra.provider.connect import Connector
 from infra.provider.fields import Failures
 from infra.provider.inputs import LEFTOVER_CHECK
 from infra.provider.names import stack_labels
 from infra.provider.schemas import resource_schema
+from infra.provider.state_only import StateOnly
 
 if TYPE_CHECKING:
     from infra.sweep.found import Thing
@@ -33,7 +34,7 @@ _ID = "leftover-check/"
 _CALL = 8.0  # seconds that one question may take
 
 
-class LeftoverCheck(Resource):
+class LeftoverCheck(StateOnly):
     """vertexserving:index:LeftoverCheck."""
 
     token: ClassVar[str] = "vertexserving:index:LeftoverCheck"
@@ -58,16 +59,6 @@ class LeftoverCheck(Resource):
     def create(self, ctx: Context, inputs: Properties) -> State:
         """Remembers where to look; nothing is called."""
         return State(f"{_ID}{ctx.name}", dict(inputs))
-
-    def update(
-        self, ctx: Context, id: str, state: Properties, old_inputs: Properties, news: Properties
-    ) -> State:
-        """Remembers where to look; nothing is called."""
-        return State(id, dict(news))
-
-    def read(self, ctx: Context, id: str, state: Properties, inputs: Properties) -> State | None:
-        """What the state says: there is nothing else."""
-        return State(id, state, inputs) if state else None
 
     def delete(self, ctx: Context, id: str, state: Properties, inputs: Properties) -> None:
         """Looks, and warns of what is left."""
