@@ -56,12 +56,7 @@ async def strike(
     elif "status" in action:
         await style(_error(action["status"]))(scope, receive, send)
     elif "body" in action or action.get("answerDelaySeconds"):
-        messages: list[Message] = []
-
-        async def keep(message: Message) -> None:
-            messages.append(message)
-
-        await app(scope, receive, keep)
+        messages = await _served(app, scope, receive)
         await asyncio.sleep(float(action.get("answerDelaySeconds") or 0))
         await _answer(messages, action.get("body", ""), send, raw)
     else:
@@ -78,21 +73,23 @@ async def _hold(
     held: Callable[[str], Awaitable[bool]],
 ) -> None:
     """Serves a request that waits for the administrator; its client may be dead by then."""
-    answer: list[Message] = []
-
-    async def keep(message: Message) -> None:
-        answer.append(message)
-
-    when = fault.action["hold"]
-    if when == "after":
-        await app(scope, receive, keep)
+    answer = await _served(app, scope, receive) if fault.action["hold"] == "after" else None
     if await held(fault.id):
         _transport(raw).abort()
         return
-    if when == "before":
-        await app(scope, receive, keep)
-    for message in answer:
+    for message in await _served(app, scope, receive) if answer is None else answer:
         await send(message)
+
+
+async def _served(app: ASGIApp, scope: Scope, receive: Receive) -> list[Message]:
+    """Carries a request out, and keeps its answer."""
+    messages: list[Message] = []
+
+    async def keep(message: Message) -> None:
+        messages.append(message)
+
+    await app(scope, receive, keep)
+    return messages
 
 
 def operation_fault(fault: Fault) -> Json:
