@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
-
-from infra.diagnose import recognise
 
 # google.rpc.Code, which the error of an operation carries as a number.
 _CODES = (
@@ -310,12 +308,6 @@ _OTHER: Mapping[Kind, str] = {
     Kind.LOST: "Run `pulumi up` again: it looks at what is there, and goes on from it.",
     Kind.MISSING: "Run `pulumi refresh`, so that the state agrees with what exists, then `pulumi up`.",
 }
-
-
-def diagnose(lines: Iterable[str]) -> str:
-    """Why a container failed and what to do, from its log lines; empty if no known failure is among them."""
-    found = recognise(lines)
-    return found[0].sentence if found else ""
 
 
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{6,}\b")

@@ -9,7 +9,7 @@ from typing import Any
 from infra.diagnose import recognise
 from infra.levels import own_level, severity
 from infra.plugin import Context
-from infra.provider.failures import ApiError, Kind, classify, diagnose
+from infra.provider.failures import ApiError, Kind, classify
 from infra.provider.operations import Ended
 from infra.provider.retry import PROPAGATION, Interrupted, sleep
 from infra.provider.vertex import Vertex
@@ -104,7 +104,7 @@ def excerpt(lines: Sequence[str], count: int = 20) -> list[str]:
     short = _without_usage(lines)
     last = max(0, len(short) - count)
     before = range(last)
-    deciding = {number for number in before if diagnose([short[number]])}
+    deciding = {number for number in before if recognise([short[number]])}
     for pattern in _DECIDING:
         deciding.update([number for number in before if pattern.search(short[number])][-1:])
     return [

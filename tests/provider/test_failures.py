@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from infra.diagnose import recognise
 from infra.provider.failures import (
     ApiError,
     Kind,
     Request,
     classify,
-    diagnose,
     from_operation,
     from_response,
     redact,
@@ -154,11 +154,11 @@ def test_every_kind_has_a_remedy() -> None:
     ],
 )
 def test_diagnose(line: str, advice: str) -> None:
-    assert advice in diagnose(["INFO something", line, "INFO more"])
+    assert advice in recognise(["INFO something", line, "INFO more"])[0].sentence
 
 
 def test_an_unknown_failure_has_no_diagnosis() -> None:
-    assert diagnose(["Segmentation fault"]) == ""
+    assert not recognise(["Segmentation fault"])
 
 
 def test_redact() -> None:
