@@ -8,6 +8,8 @@ MAKEFLAGS += --no-print-directory
 
 # Read by the set-up and by the driver; see `make help`.
 export STACK_FILE CONTAINER SMOKE PYTHON ENGINE
+# Images for containers often set it; then every process compiles Pulumi's SDK again, which takes 4 s of every 10.
+unexport PYTHONDONTWRITEBYTECODE
 
 setup := scripts/setup.sh
 python := .venv/bin/python

@@ -144,8 +144,11 @@ def _all(cases: Sequence[Case], recordings: dict[str, Recording], jobs: int) -> 
         return
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         futures = [pool.submit(_one, case, recordings[case.phase]) for case in cases]
-        for future in as_completed(futures):
-            yield future.result()
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:  # Ctrl-C, or a case that raised: those that have not begun do not begin
+            pool.shutdown(cancel_futures=True)
 
 
 def _one(case: Case, recording: Recording) -> Json:
