@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import tomllib
 from collections.abc import Callable
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 
@@ -28,6 +29,7 @@ from infra.cli import (
     status,
     sweep,
 )
+from infra.client.pulumi import ROOT
 
 __all__ = ["app"]
 
@@ -92,6 +94,18 @@ _command(models, "show", models_list.show)
 _command(models, "add", models_add.add)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+        typer.echo(f"vertex-vllm {settings['project']['version']}")
+        raise typer.Exit()
+
+
 @app.callback()
-def main() -> None:
+def main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="The version, and nothing else.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
     """Large language models with vLLM on Vertex AI."""

@@ -122,3 +122,12 @@ def test_the_docs_have_a_row_for_every_command() -> None:
         for name in re.findall(r"`([^`]+)`", row)
     }
     assert named == set(commands()) - {"models list"}  # which `models` is without a command
+
+
+def test_version_is_the_project_s() -> None:
+    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    said = subprocess.run(
+        [str(ROOT / "vertex-vllm"), "--version"], capture_output=True, text=True, check=False
+    )
+    assert version and said.stdout == f"vertex-vllm {version.group(1)}\n"
+    assert said.returncode == 0
