@@ -129,5 +129,6 @@ def test_version_is_the_project_s() -> None:
     said = subprocess.run(
         [str(ROOT / "vertex-vllm"), "--version"], capture_output=True, text=True, check=False
     )
-    assert version and said.stdout == f"vertex-vllm {version.group(1)}\n"
+    assert version
+    assert said.stdout == f"vertex-vllm {version.group(1)}\n"
     assert said.returncode == 0
