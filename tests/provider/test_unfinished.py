@@ -25,7 +25,7 @@ class Cloud:
 
     def vertex(self, location: str, path: str, **query: str) -> Json | None:
         answer = self._cloud.http.get(f"/v1/{path}", params=query)
-        return answer.json() if answer.status_code == 200 else None  # type: ignore[no-any-return]
+        return answer.json() if answer.status_code == 200 else None
 
     def operations(self, location: str, parent: str, kind: str) -> list[str]:
         return []

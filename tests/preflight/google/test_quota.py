@@ -198,7 +198,7 @@ def test_an_unchanged_stack_does_not_stand_in_its_own_way(ready: Place) -> None:
     ("changed", "status"), [({}, Status.PASS), ({"vllm": {"max_num_seqs": 8}}, Status.WARN)]
 )
 def test_a_kept_version_is_told_by_its_content(ready: Place, changed: dict[str, Any], status: Status) -> None:
-    kept = {"hardware": L4, "rollout": {"old_model": "keep"}}
+    kept: dict[str, Any] = {"hardware": L4, "rollout": {"old_model": "keep"}}
     ready.admin.quota(GPU, REGION, 1)
     ready.deploy(ready.subject(planned(**kept)))
     found = ready.ask(quota, ready.subject(planned(**kept, **changed)))
