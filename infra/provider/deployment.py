@@ -136,22 +136,27 @@ class Deployment(Resource):
 
     def read(self, ctx: Context, id: str, state: Properties, inputs: Properties) -> State | None:
         """The deployment as it is, or None when the model is not deployed any more."""
+        from infra.provider.operations import running
         from infra.provider.roll import seen_share
+        from infra.provider.rollout import DEPLOY, among_them
 
         name, deployed_id = _parts(id)
         parts = endpoint_name(name)
         assert parts is not None
         vertex = self._connector.connect(ctx, parts.location)
         try:
-            under_way = _under_way(vertex, state.get("operation"))  # first: see `rollout.undeploy`
+            operation = state.get("operation")  # first: see `rollout.undeploy`
+            under_way = [operation] if operation and _under_way(vertex, operation) else []
+            unseen = state.get("status") == _DEPLOYING and not under_way
+            begun = running(vertex, name, DEPLOY) if unseen else []
             endpoint = vertex.get_endpoint(name)
             live = find(endpoint, deployed_id) if endpoint else None
             if endpoint is None or live is None:
+                if endpoint and begun and among_them(vertex, name, endpoint, deployed_id) is not False:
+                    under_way = begun
                 if endpoint and under_way:
                     # Without an error of its own it would pass for deployed, and the next `up` would not wait for it.
-                    raise PartialFailure(
-                        id, state, [_NOT_YET.format(deployed_id, state["operation"])], inputs
-                    )
+                    raise PartialFailure(id, state, [_NOT_YET.format(deployed_id, under_way[0])], inputs)
                 return None
             declared = seen_share(ctx, vertex, plan_of(inputs, deployed_id), endpoint) if inputs else None
             project = parts.project
@@ -180,9 +185,8 @@ class Deployment(Resource):
         read["trafficPercent"] = declared
         read = {key: value for key, value in read.items() if value is not None}
         outputs = _outputs(read, endpoint, live)
-        if (
-            state.get("status") == _MOVING
-        ):  # what has not answered yet is asked by the next `up`, refreshed or not
+        if state.get("status") in (_DEPLOYING, _MOVING):
+            # What has not answered yet is asked by the next `up`, refreshed or not.
             outputs["status"] = _MOVING
         # Google's spelling of the project: the id of what create adopts has it too, see `Living`.
         return State(f"{endpoint['name']}/deployedModels/{deployed_id}", outputs, read)
@@ -201,9 +205,10 @@ class Deployment(Resource):
         assert parts is not None
         vertex = self._connector.connect(ctx, parts.location)
         operation = state.get("operation")
-        limit = ctx.timeout or vertex.pace.undeploy + (LONGEST_START if operation else 0)
+        unseen = not operation and not state.get("createTime")
+        limit = ctx.timeout or vertex.pace.undeploy + (LONGEST_START if operation or unseen else 0)
         try:
-            undeploy(ctx, vertex, name, deployed_id, operation, limit)
+            undeploy(ctx, vertex, name, deployed_id, operation, limit, unseen=unseen)
         except StillRunning as e:
             raise ResourceError(
                 f"Deployed model {deployed_id} is still there, and may bill: {reports.over(e)} while the operation "
@@ -258,6 +263,7 @@ class Deployment(Resource):
             live = rollout.ensure(operation)
             status = _MOVING
             reports.tell(ctx, plan, rollout.ended, adopted=id is None)
+            rollout.others_end()
             roll = Roll(ctx, vertex, plan, rollout.endpoint)
             if id is None or unfinished or rollout.ended is not None:
                 roll.run(new=unfinished or rollout.ended is not None)
@@ -404,8 +410,8 @@ def _outputs(inputs: Mapping[str, Any], endpoint: Mapping[str, Any], live: Mappi
     }
 
 
-def _under_way(vertex: Vertex, operation: str | None) -> bool:
-    answer = vertex.operation(operation) if operation else None
+def _under_way(vertex: Vertex, operation: str) -> bool:
+    answer = vertex.operation(operation)
     return answer is not None and not answer.get("done")
 
 

@@ -37,6 +37,10 @@ class NotServing(Exception):
     """The deployed model did not answer as it should; `str(e)` says how."""
 
 
+class NeverAsked(NotServing):
+    """All answers were given by others."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """How one request was answered.
@@ -113,7 +117,8 @@ def smoke(ctx: Context, vertex: Vertex, endpoint: dict[str, Any], id: str, share
     no of Google's is not.
 
     Raises:
-        NotServing: it answered wrongly, or the others answered all the time.
+        NotServing: it answered wrongly.
+        NeverAsked: the others answered all the time.
         ApiError: The endpoint could not be asked, or had too many requests all the time.
         Interrupted: the user interrupted.
     """
@@ -137,7 +142,7 @@ def smoke(ctx: Context, vertex: Vertex, endpoint: dict[str, Any], id: str, share
             return number
         others += 1
         sleep(ctx, _PAUSE * vertex.pace.scale)
-    raise NotServing(f"none of {bound} requests was answered by it, though it had {share} % of the traffic")
+    raise NeverAsked(f"none of {bound} requests was answered by it, though it had {share} % of the traffic")
 
 
 def responses(

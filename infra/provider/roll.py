@@ -17,9 +17,9 @@ from typing import Any
 from infra.plugin import Context, ResourceError
 from infra.provider import probe, traffic
 from infra.provider.deployed import Plan
-from infra.provider.failures import ApiError
+from infra.provider.failures import ApiError, Kind, classify
 from infra.provider.operations import duration
-from infra.provider.probe import Count, NotServing
+from infra.provider.probe import Count, NeverAsked, NotServing
 from infra.provider.retry import sleep
 from infra.provider.tenants import Tenancy, declared_share, move, tenancy
 from infra.provider.vertex import Vertex
@@ -74,13 +74,18 @@ class RollFailed(Exception):
 class RollUnfinished(Exception):
     """Google did not let the roll go on, which says nothing of the new deployed model: it stays, and so does the split.
 
-    In the smoke test the split is put back first, as far as Google lets that be done.
+    In the smoke test, and in a step whose errors name nobody, the split is put back first, as far as Google lets that
+    be done.
     """
 
     def __init__(self, stage: str, error: ApiError) -> None:
         super().__init__(str(error))
         self.stage = stage
         self.error = error
+
+
+class _NamesNobody(ApiError):
+    """Too many errors in a step say nothing of whose they are; clients have them too while the step lasts."""
 
 
 def admit(ctx: Context, vertex: Vertex, plan: Plan, endpoint: Mapping[str, Any]) -> None:
@@ -172,8 +177,9 @@ class Roll:
                 if now < whole:
                     self._give(max(now, self._of(whole, SMOKE_PERCENT)))
                 self._smoke()
-            for percent in self._steps.percents:
-                if self._of(whole, percent) > now:
+            for percent in self._steps.percents if now < whole else ():
+                # The step that an earlier run ended in is watched again: nobody knows how far it was.
+                if self._of(whole, percent) >= now:
                     stage = f"step of {percent} %"
                     self._give(self._of(whole, percent))
                     self._bake(percent)
@@ -192,8 +198,9 @@ class Roll:
                     f"{error.message}"
                 )
                 return
-            # What has answered once may keep what it has, as after an interruption.
-            if stage == _SMOKE and (self._written is not None or not error.answered):
+            # What has answered once may keep what it has, as after an interruption; not where clients are failed.
+            unasked = stage == _SMOKE and (self._written is not None or not error.answered)
+            if unasked or isinstance(error, _NamesNobody):
                 self._restore()
             raise RollUnfinished(stage, error) from None
         if now < whole and self._own_before:
@@ -246,26 +253,49 @@ class Roll:
 
     def _smoke(self) -> None:
         begun = time.monotonic()
-        share = traffic.share(self.endpoint, self._id)
-        number = probe.smoke(self._ctx, self._vertex, dict(self.endpoint), self._id, share)
+        while True:
+            share = traffic.share(self.endpoint, self._id)
+            try:
+                number = probe.smoke(self._ctx, self._vertex, dict(self.endpoint), self._id, share)
+                break
+            except NeverAsked:
+                # Another stack that moves its own traffic meanwhile takes some of this one's.
+                seen = self._vertex.get_endpoint(self._name)
+                if seen is None or traffic.share(seen, self._id) in (0, share):
+                    raise
+                self.endpoint = seen
         self._ctx.info(
             f"smoke test: deployed model {self._id} answered request {number} of the endpoint with {share} % of its "
             f"traffic, after {duration(time.monotonic() - begun)}"
         )
 
     def _bake(self, percent: int) -> None:
-        """Waits, asks and counts; both our own requests and everybody's have to keep the limit."""
-        steps, count = self._steps, Count()
+        """Waits, asks and counts; both our own requests and everybody's have to keep the limit.
+
+        So do errors of Google's in front of the deployed models, such as that of a container that does not listen any
+        more, where they do not say whose they are. Other answers without a name say nothing of the endpoint.
+        """
+        steps, count, nobody = self._steps, Count(), Count()
+        unsaid, why_unsaid = 0, ""
         since = datetime.now(UTC)
         begun = time.monotonic()
         share = traffic.share(self.endpoint, self._id)
         pause = min(10.0, max(1.0, steps.bake / _PROBES)) * min(1.0, self._vertex.pace.scale * 10)
         while (left := steps.bake - (time.monotonic() - begun)) > 0:
             answer = probe.ask(self._vertex, dict(self.endpoint))
+            nobody.answers += 1
             if answer.by == self._id:
                 count.add(answer)
+            elif answer.error is not None and classify(answer.error) is Kind.TRANSIENT:
+                nobody.errors += 1
+                nobody.said = f"{answer.error.status}: {answer.error.message}"
+            elif answer.error is not None:
+                unsaid += 1
+                why_unsaid = answer.error.status
             if count.answers >= _FEW:
                 self._judge(count, "of this roll's own requests")
+            if nobody.errors >= _FEW:
+                self._judge_nobody(nobody)
             self._ctx.status(
                 f"step of {percent} %: {share} % of the traffic, {duration(left)} left, {count.errors} errors in "
                 f"{count.answers} answers"
@@ -274,10 +304,14 @@ class Roll:
         self._judge(count, "of this roll's own requests")
         counted, why = self._counted(since)
         self._judge(counted, "by Cloud Monitoring")
+        self._judge_nobody(nobody)
         clients = why or f"{counted.errors} errors in {counted.answers} by Cloud Monitoring"
-        self._ctx.info(
-            f"step of {percent} % passed: {count.errors} errors in {count.answers} answers to this roll, {clients}"
-        )
+        mine = f"{count.errors} errors in {count.answers} answers to this roll"
+        if nobody.errors:
+            mine += f", {nobody.errors} of {nobody.answers} requests with errors that name no deployed model"
+        if unsaid:
+            mine += f", {unsaid} of {nobody.answers} requests not answered by any ({why_unsaid})"
+        self._ctx.info(f"step of {percent} % passed: {mine}, {clients}")
 
     def _counted(self, since: datetime) -> tuple[Count, str]:
         """Cloud Monitoring's count, and why there is none."""
@@ -295,6 +329,16 @@ class Roll:
             raise NotServing(
                 f"{count.errors} of {count.answers} answers were errors ({count.percent:.0f} %, counted {whose}), over "
                 f"the limit of {limit:g} %; the last: {count.said}"
+            )
+
+    def _judge_nobody(self, count: Count) -> None:
+        limit = self._steps.max_error_percent
+        if count.percent > limit:
+            raise _NamesNobody(
+                "UNAVAILABLE",
+                f"{count.errors} of {count.answers} requests of this roll had errors that name no deployed model "
+                f"({count.percent:.0f} %), over the limit of {limit:g} %; the last: {count.said}",
+                kind=Kind.TRANSIENT,
             )
 
     def _restore(self) -> bool:

@@ -19,11 +19,12 @@ from infra.provider.failures import ApiError, Kind, classify
 from infra.provider.logs import cause
 from infra.provider.operations import Ended, StillRunning, running, wait
 from infra.provider.rest import Json
-from infra.provider.retry import CHANGE, Patience, sleep
+from infra.provider.retry import CHANGE, Interrupted, Patience, sleep
 from infra.provider.tenants import move, tenancy
 from infra.provider.vertex import Vertex
 
-_DEPLOY = "DeployModelOperationMetadata"
+DEPLOY = "DeployModelOperationMetadata"
+"""Metadata of the operations that deploy."""
 _CHANGING = "changing replicas"
 
 
@@ -67,6 +68,7 @@ class Rollout:
         self.uncertain = False
         self.serving = False
         self._told = False  # Google names the models that are being deployed
+        self._opened = False  # this call's deployment gives itself all of an endpoint without a split
         self._begun: str | None = None  # an operation of an earlier run that is still under way
 
     def ensure(self, operation: str | None) -> Mapping[str, Any]:
@@ -124,6 +126,27 @@ class Rollout:
             if not patience.again(error, before=self._left()):
                 raise DeployFailed(error, ended, name)
 
+    def others_end(self) -> None:
+        """Waits for what began on an endpoint without a split at the same time as this one.
+
+        Two stacks that start together both look before the other one has begun. Each deployment then gives itself all
+        traffic when it ends, without an etag: what had been handed over before would be lost.
+
+        Raises:
+            ApiError, Interrupted: as they say.
+        """
+        if self.ended is None or not self._opened:
+            return
+        others = self._deployments_under_way()
+        for operation in others:
+            try:
+                self._wait(operation, "waiting for another deployment that began at the same time")
+            except StillRunning as e:
+                if e.interrupted:
+                    raise Interrupted from None
+        if others:
+            self._look()
+
     def scale(self, live: Mapping[str, Any]) -> Mapping[str, Any]:
         """Makes replicas and autoscaling agree, in place; answers the deployed model as it then is.
 
@@ -177,22 +200,22 @@ class Rollout:
         return live
 
     def _deployments_under_way(self) -> list[str]:
-        return running(self._vertex, self._plan.endpoint_name, _DEPLOY)
+        return running(self._vertex, self._plan.endpoint_name, DEPLOY)
 
     def _join(self, others: list[str]) -> tuple[str, bool]:
         """A deployment under way on the endpoint, and whether it is known to be this one's."""
-        # An operation does not tell which deployed model it is for. If Google does not either, it is waited for, and
-        # whatever it was, the next look tells whether this one is still needed.
-        known = self._vertex.being_deployed(self._plan.endpoint_name) or frozenset()
-        listed = {str(each.get("id")) for each in self.endpoint.get("deployedModels") or ()}
-        self._told = bool(known - listed)
-        return others[0], self._plan.id in known
+        # If Google does not tell whose it is, it is waited for, and whatever it was, the next look tells whether this
+        # one is still needed.
+        ours = among_them(self._vertex, self._plan.endpoint_name, self.endpoint, self._plan.id)
+        self._told = ours is not None
+        return others[0], bool(ours)
 
     def _deploy(self) -> str:
         self._admit(self.endpoint)
         # Without a split Google leaves the endpoint's as it is: what serves goes on serving, and `Roll` moves traffic.
         # An endpoint on which nothing has traffic needs one.
         split = {} if traffic.split_of(self.endpoint) else {"0": 100}
+        self._opened = bool(split)
         started = self._vertex.deploy_model(self._plan.endpoint_name, to_api(self._plan), split)
         self.uncertain = False
         return str(started["name"])
@@ -208,8 +231,25 @@ class Rollout:
         return max(0.0, self._deadline - time.monotonic())
 
 
+def among_them(vertex: Vertex, endpoint_name: str, endpoint: Json, id: str) -> bool | None:
+    """Whether a deployed model is among those that are being deployed on an endpoint; None if Google does not tell.
+
+    An operation does not say which deployed model it is for.
+    """
+    known = vertex.being_deployed(endpoint_name) or frozenset()
+    known -= {str(each.get("id")) for each in endpoint.get("deployedModels") or ()}
+    return id in known if known else None
+
+
 def undeploy(
-    ctx: Context, vertex: Vertex, endpoint_name: str, id: str, operation: str | None, limit: float
+    ctx: Context,
+    vertex: Vertex,
+    endpoint_name: str,
+    id: str,
+    operation: str | None,
+    limit: float,
+    *,
+    unseen: bool = False,
 ) -> None:
     """Undeploys a model, wherever it is on its way; one that is not there is fine. Its traffic goes to others first.
 
@@ -220,6 +260,8 @@ def undeploy(
         id: The deployed model's id.
         operation: A deployment of it that may still be under way.
         limit: How long to wait for each operation, in seconds.
+        unseen: It may be under way in an operation that nobody knows, since Google did not answer the request for it,
+            or a kill cut it off. It is looked for, and waited for if Google does not tell whose one is.
 
     Raises:
         StillRunning, ApiError, Interrupted: as they say.
@@ -231,15 +273,21 @@ def undeploy(
     while True:
         # The operation first: if it ends between the two looks, the second one sees what it left.
         answer = vertex.operation(operation) if operation else None
+        begun = running(vertex, endpoint_name, DEPLOY) if unseen else []
         endpoint = vertex.get_endpoint(endpoint_name)
         if endpoint is None:
             return
         if find(endpoint, id) is None:
+            surely = True
             if not operation or answer is None or answer.get("done"):
-                return
+                ours = among_them(vertex, endpoint_name, endpoint, id) if begun else False
+                if ours is False:
+                    return
+                operation, surely = begun[0], bool(ours) and len(begun) == 1
             # Google may or may not heed this; if it does, the GPUs are not waited for in vain.
-            with contextlib.suppress(ApiError):
-                vertex.cancel_operation(operation)
+            if surely:
+                with contextlib.suppress(ApiError):
+                    vertex.cancel_operation(operation)
             wait(
                 ctx, vertex, operation, "waiting for the deployment under way to end, then undeploying", limit
             )

@@ -176,7 +176,8 @@ def _deployment(inputs: Inputs, cloud: Cloud, known: Collection[str]) -> Found |
     full = f"{endpoint['name']}/deployedModels/{plan.id}"
     outputs = {"deployedModelId": plan.id, "operation": None}
     if find_deployed(endpoint, plan.id) is not None:
-        return Found(full, f"deployed as {plan.id}", outputs, read_back=False)
+        # How far its roll was is in the endpoint's split: the next `up` asks it, and goes on from there.
+        return Found(full, f"deployed as {plan.id}", {**outputs, "status": "moving traffic"}, read_back=False)
     if under_way:
         # Which model an operation deploys, only the endpoint tells, and it may not (see `Vertex.being_deployed`).
         # Where it does and tells of another one only, that is another stack's, and a destroy must not cancel it.
@@ -187,7 +188,7 @@ def _deployment(inputs: Inputs, cloud: Cloud, known: Collection[str]) -> Found |
             outputs |= {"operation": under_way[0], "status": "deploying"}
             return Found(full, f"deployment {plan.id} under way", outputs, read_back=False)
     words = "not deployed; kept in the state in case its request still arrives"
-    return Found(full, words, outputs, read_back=False)
+    return Found(full, words, {**outputs, "status": "deploying"}, read_back=False)
 
 
 _FINDERS: dict[str, Callable[[Inputs, Cloud, Collection[str]], Found | None]] = {

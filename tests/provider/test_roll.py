@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from infra.local.cloud.testing import LocalCloud
+from infra.provider import probe
+from infra.provider.failures import ApiError
 from infra.provider.vertex import Vertex
 from tests.provider.harness import Existing, Harness, Refused, other_model, provider_on, until
 from tests.provider.samples import CONTAINER, DEPLOY, ENDPOINT, MODEL, deployment
@@ -122,8 +124,6 @@ def test_a_lost_answer_to_a_move_is_fine(provider: Harness, served: Existing) ->
 
 
 def test_cloud_monitoring_is_counted(provider: Harness, served: Existing, monkeypatch: Any) -> None:
-    from infra.provider import probe
-
     def responses(*_: Any) -> probe.Count:
         return probe.Count(answers=200, errors=40, said="Cloud Monitoring counted 40 answers with HTTP 5xx")
 
@@ -296,8 +296,6 @@ def test_who_may_not_ask_is_told_the_permission(provider: Harness, served: Exist
 
 
 def test_one_that_is_never_asked_does_not_pass(provider: Harness, served: Existing, monkeypatch: Any) -> None:
-    from infra.provider import probe
-
     (old,) = ids(served)
     monkeypatch.setattr(probe, "ask", lambda *_: probe.Answer(old, 200))
     with pytest.raises(Refused, match="none of 270 requests was answered by it, though it had 5 %"):
@@ -317,6 +315,51 @@ def test_errors_in_a_step_take_it_back(provider: Harness, served: Existing) -> N
     )
     assert provider.endpoint()["trafficSplit"] == {ids(served)[0]: 100}
     assert provider.deployed() == ids(served)
+
+
+def in_its_step(provider: Harness, new_id: str, error: ApiError, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every second answer names nobody once the new one has half of the traffic."""
+    ask, number = probe.ask, iter(range(10**6))
+
+    def answers(vertex: Vertex, endpoint: dict[str, Any]) -> probe.Answer:
+        if endpoint.get("trafficSplit", {}).get(new_id) == 50 and next(number) % 2:
+            return probe.Answer("", 503, "no healthy upstream", error)
+        return ask(vertex, endpoint)
+
+    monkeypatch.setattr(probe, "ask", answers)
+
+
+def test_errors_in_a_step_that_name_nobody_put_the_traffic_back(
+    provider: Harness, served: Existing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container that does not listen any more cannot be named by what is in front of it."""
+    other = other_model(provider)
+    in_its_step(
+        provider, planned_id(provider, other), ApiError("UNAVAILABLE", "no healthy upstream"), monkeypatch
+    )
+    rollout = {"steps": [50], "bakeSeconds": 2}
+    with pytest.raises(Refused) as refused:
+        provider.create("Deployment", deployment(other.id, rollout=rollout))
+    text = refused.value.text
+    assert text.startswith("Could not finish the step of 50 % of deployed model ")
+    assert (
+        "requests of this roll had errors that name no deployed model (50 %), over the limit of 5 %; " in text
+    )
+    assert "the last: UNAVAILABLE: no healthy upstream" in text
+    assert "It is healthy and stays, with 0 % of the traffic, and bills." in text
+    assert provider.endpoint()["trafficSplit"] == {ids(served)[0]: 100}
+    monkeypatch.undo()
+    goes_on(provider, refused.value, other)
+
+
+def test_a_step_says_who_was_not_asked(
+    provider: Harness, served: Existing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = other_model(provider)
+    in_its_step(provider, planned_id(provider, other), ApiError("PERMISSION_DENIED", "No."), monkeypatch)
+    provider.create("Deployment", deployment(other.id, rollout={"steps": [50], "bakeSeconds": 2}))
+    (passed,) = [text for text in provider.texts("INFO") if text.startswith("step of 50 % passed")]
+    assert "requests not answered by any (PERMISSION_DENIED)" in passed
 
 
 @pytest.mark.parametrize(("nth", "stage"), [(1, "smoke test"), (2, "hand-over")])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from infra.preflight.finding import Finding, Status
-from infra.preflight.google.answers import attempt, opens
+from infra.preflight.google.answers import attempt, body, opens
 from infra.preflight.google.limits import SERVICE, Limit, read_limit
 from infra.preflight.google.usage import (
     Deployed,
@@ -24,7 +24,7 @@ from infra.preflight.google.usage import (
 )
 from infra.preflight.net import Net, Unread
 from infra.preflight.subject import Subject
-from infra.provider.content import derived_model_id
+from infra.provider.content import derived_model_id, version_alias
 from infra.recipes import QuotaRef, catalog
 from infra.recipes.catalog import CPU
 from infra.recipes.regions import elsewhere
@@ -196,7 +196,7 @@ async def quota(subject: Subject, net: Net) -> Sequence[Finding]:
     usage, limits = await asyncio.gather(
         read_usage(subject, net), asyncio.gather(*(_limit(subject, net, need) for need in needs))
     )
-    own = _as_planned(subject, usage.own)
+    own = await _as_planned(subject, net, usage.own)
     rooms = [
         _room(subject, need, need.ref, limit, usage, own)
         for need, limit in zip(needs, limits, strict=True)
@@ -273,22 +273,33 @@ async def _pending(subject: Subject, net: Net, usage: Usage) -> str:
     return f"a deployment on this stack's endpoint is under way, {operation}" if operation else ""
 
 
-def _as_planned(subject: Subject, own: Iterable[Deployed]) -> Deployed | None:
+async def _as_planned(subject: Subject, net: Net, own: Iterable[Deployed]) -> Deployed | None:
     """What this stack has deployed and the plan leaves as it is, apart from the number of replicas."""
-    plan, hardware = subject.plan, subject.plan.hardware
+    hardware = subject.plan.hardware
     machine = (hardware.machine_type, hardware.accelerator_type, hardware.accelerator_count)
-    model = derived_model_id(
-        subject.pulumi_project,
-        subject.stack,
-        plan.name,
-        {"containerSpec": plan.container.inputs(), "hfToken": subject.hf_token},
-    )
     for each in own:
         same_account = subject.service_account in (None, each.service_account)
-        same_model = each.model.rpartition("/")[2].partition("@")[0] == model
-        if same_model and same_account and (each.machine, each.spot) == (machine, hardware.spot):
+        same_machine = (each.machine, each.spot) == (machine, hardware.spot)
+        if same_account and same_machine and await _same_model(subject, net, each.model):
             return each
     return None
+
+
+async def _same_model(subject: Subject, net: Net, name: str) -> bool:
+    """Whether a model is the plan's: its id follows from the content, or where versions are kept an alias does."""
+    plan = subject.plan
+    inputs = {"containerSpec": plan.container.inputs(), "hfToken": subject.hf_token}
+    if plan.stack.rollout.old_model == "delete":
+        id = derived_model_id(subject.pulumi_project, subject.stack, plan.name, inputs)
+        return name.rpartition("/")[2].partition("@")[0] == id
+    version = name if "@" in name else f"{name}@1"
+    try:
+        live = body(await net.get(f"{subject.hosts.vertex}/{version}"))
+    except Unread:
+        return False
+    alias = version_alias(f"{subject.pulumi_project}/{subject.stack}", inputs)
+    aliases = live.get("versionAliases")
+    return isinstance(aliases, list) and alias in aliases
 
 
 def _elsewhere(subject: Subject, rooms: Sequence[Room]) -> tuple[str, ...]:
@@ -327,6 +338,10 @@ def _surge(rooms: Sequence[Room], usage: Usage, own: Deployed | None) -> list[Fi
         return finding(
             Status.PASS,
             f"Nothing rolls: deployed model {own.id} is as planned. A change of the model would take {facts}.",
+        )
+    if subject.plan.stack.rollout.strategy == "recreate":
+        return finding(
+            Status.PASS, "Nothing runs side by side: rollout: recreate takes the old deployment away first."
         )
     takes = f"A change of the model runs new replicas beside the old ones until they serve: {facts}"
     if not asks:

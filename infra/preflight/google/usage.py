@@ -31,6 +31,7 @@ from infra.preflight.google.answers import (
 from infra.preflight.google.limits import SERVICE
 from infra.preflight.net import Net, Unread
 from infra.preflight.subject import Place
+from infra.provider.deployed import live_model
 from infra.recipes import catalog
 from infra.recipes.catalog import CPU
 
@@ -54,7 +55,7 @@ class Deployed:
     Attributes:
         endpoint: Id of its endpoint.
         id: Its id there.
-        model: Resource name of the model, perhaps with a version.
+        model: Resource name of the model, with its version where that is not the first.
         machine: Machine type, accelerator type and count, as text, text and number.
         spot: Whether its machines take from the quotas of spot capacity.
         service_account: Email that its containers run as, empty for Google's own.
@@ -279,7 +280,7 @@ def _model(endpoint: str, deployed: Json) -> Deployed:
     return Deployed(
         endpoint=endpoint,
         id=text(deployed, "id"),
-        model=text(deployed, "model"),
+        model=live_model(deployed),
         machine=machine,
         spot=spot,
         service_account=text(deployed, "serviceAccount"),

@@ -15,7 +15,7 @@ from infra.local.cloud.testing import NUMBER, Admin, LocalCloud
 from infra.preflight.finding import Finding
 from infra.preflight.run import Check
 from infra.preflight.subject import Login, Subject
-from infra.provider.content import container_to_api, derived_model_id
+from infra.provider.content import container_to_api, derived_model_id, version_alias
 from tests.local.cloud.aiplatform.conftest import with_doubles
 from tests.preflight.subjects import PROJECT, REGION, ask, subject
 
@@ -101,8 +101,12 @@ class Place:
         spec = container or plan.container.inputs()
         inputs = {"containerSpec": spec, "hfToken": of.hf_token}
         model = derived_model_id(of.pulumi_project, of.stack, "vllm-model", inputs)
+        keeps = plan.stack.rollout.old_model == "keep"
+        model = "kept" if keeps else model
         if self.cloud.http.get(f"{where}/models/{model}").status_code == 404:
             body = {"displayName": "m", "containerSpec": container_to_api(spec, of.hf_token)}
+            if keeps:
+                body["versionAliases"] = [version_alias(f"{of.pulumi_project}/{of.stack}", inputs)]
             self._done(f"{where}/models:upload", {"modelId": model, "model": body})
         least, most = replicas or (plan.replicas.min_replica_count, plan.replicas.max_replica_count)
         deployed: Json = {

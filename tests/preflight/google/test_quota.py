@@ -194,6 +194,32 @@ def test_an_unchanged_stack_does_not_stand_in_its_own_way(ready: Place) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("changed", "status"), [({}, Status.PASS), ({"vllm": {"max_num_seqs": 8}}, Status.WARN)]
+)
+def test_a_kept_version_is_told_by_its_content(ready: Place, changed: dict[str, Any], status: Status) -> None:
+    kept: dict[str, Any] = {"hardware": L4, "rollout": {"old_model": "keep"}}
+    ready.admin.quota(GPU, REGION, 1)
+    ready.deploy(ready.subject(planned(**kept)))
+    found = ready.ask(quota, ready.subject(planned(**kept, **changed)))
+    assert found["quota-surge"].status is status
+    assert (
+        "Nothing rolls: deployed model 1111111111 is as planned." in found["quota-surge"].evidence
+    ) is not bool(changed)
+
+
+def test_recreate_runs_nothing_side_by_side(ready: Place) -> None:
+    ready.admin.quota(GPU, REGION, 1)
+    ready.deploy(ready.subject())
+    of = ready.subject(planned(SMALL, hardware=L4, rollout="recreate"))
+    assert ready.ask(quota, of)["quota-surge"] == Finding(
+        check="quota-surge",
+        status=Status.PASS,
+        evidence="Nothing runs side by side: rollout: recreate takes the old deployment away first.",
+        by_hand="gcloud ai endpoints list --region=us-central1 --project=local-project",
+    )
+
+
 def test_it_runs_on_whatever_the_limit_is_now(ready: Place) -> None:
     of = ready.subject()
     ready.deploy(of)
