@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -123,48 +122,6 @@ def test_what_a_notebook_made_is_taken_over(stack: EngineStack, made_by_hand: st
     assert [state[kind] for kind in ("endpoints", "models", "deployedModels")] == [[], [], []]
     assert BUCKET in str(state["buckets"])
     assert ACCOUNT in str(state["service accounts"])
-
-
-def test_what_else_serves_on_the_endpoint_is_kept_by_a_sweep(stack: EngineStack, made_by_hand: str) -> None:
-    """The same model a second time, deployed by hand before: its model has the stack's labels afterwards."""
-    cloud = stack.cloud
-    (deployed,) = live(cloud, made_by_hand)["deployedModels"]
-    cloud.admin.call("PUT", "clock", {"offsetSeconds": -7200})
-    other = {key: deployed[key] for key in ("model", "dedicatedResources", "serviceAccount")} | {"id": "77"}
-    body = {"deployedModel": other, "trafficSplit": {"0": 50, deployed["id"]: 50}}
-    started = cloud.http.post(f"/v1/{made_by_hand}:deployModel", json=body).raise_for_status().json()
-    assert "error" not in cloud.finished(f"/v1/{started['name']}")
-    cloud.admin.call("PUT", "clock", {"offsetSeconds": 0})
-    where = ("--project", PROJECT, "--region", REGION, "--deployed-model", deployed["id"])
-    follow(stack, adopt(stack, made_by_hand.rpartition("/")[2], *where).stdout)
-    stack.up()
-    swept = subprocess.run(
-        [sys.executable, "-m", "infra.cli", "sweep", "--stack", "local", "--yes", "--json"],
-        cwd=stack.folder,
-        env=stack.env | {"PYTHONPATH": str(stack.folder)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert swept.returncode == 0, swept.stderr
-    (found,) = json.loads(swept.stdout)["things"]
-    assert (found["verdict"], found["why"]) == (
-        "not ours alone",
-        "it was on the endpoint before stack local took that over",
-    )
-    assert sorted(each["id"] for each in live(cloud, made_by_hand)["deployedModels"]) == sorted(
-        ["77", deployed["id"]]
-    )
-    # Stopped, the stack undeploys its own alone, and the address stays.
-    stack.configure(stopped="true")
-    stack.up()
-    assert [each["id"] for each in live(cloud, made_by_hand)["deployedModels"]] == ["77"]
-    assert live(cloud, made_by_hand)["trafficSplit"] == {"77": 100}
-    assert stack.outputs()["endpoint"] == made_by_hand.replace(made_by_hand.split("/")[1], PROJECT)
-    stack.preview("--expect-no-changes")
-    stack.configure(stopped=None)
-    stack.up()
-    assert len(live(cloud, made_by_hand)["deployedModels"]) == 2
 
 
 def test_another_token_rolls_without_a_gap(stack: EngineStack, made_by_hand: str) -> None:
