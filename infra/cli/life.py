@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -109,14 +110,24 @@ def _set(pulumi: Pulumi, *, stopped: bool) -> Iterator[Any]:
         words = ("set", KEY, "true") if value else ("rm", KEY)
         pulumi.ask("config", *words)
 
-    if before != stopped:
-        put(stopped)
+    # A terminal that is closed at the question must not leave a setting with which the next pulumi up undeploys.
+    hung_up = signal.getsignal(signal.SIGHUP)
+    if hung_up is not signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, _end)
     try:
+        if before != stopped:
+            put(stopped)
         yield lambda: put(before) if before != stopped else None
     except BaseException:
         if before != stopped:
             put(before)
         raise
+    finally:
+        signal.signal(signal.SIGHUP, hung_up)
+
+
+def _end(*_: object) -> NoReturn:
+    raise typer.Exit(Exit.TERMINATED)
 
 
 def _wanted(pulumi: Pulumi, *, as_json: bool, stopped: bool, resources: list[Mapping[str, Any]]) -> bool:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -127,7 +127,7 @@ def _read(google: Google, found: Endpoint) -> Status:
     """
     from datetime import timedelta
 
-    from infra.client import NoAnswer
+    from infra.client import BadTarget, NoAnswer
     from infra.client.logs import log_filter, newest
     from infra.client.status import operations_of, requests_of, status_of
 
@@ -144,6 +144,15 @@ def _read(google: Google, found: Endpoint) -> Status:
         requests = requests_of(google.responses(at))
     except (NoAnswer, ValueError) as error:
         notes.append(f"requests: {error}")
+    models: dict[str, Any] = {}
+    for each in document.get("deployedModels") or ():
+        name = str(each.get("model") or "").partition("@")[0]
+        try:
+            models[name] = google.model(name).get("labels") or {}
+        except BadTarget:  # a model may be deleted while it is deployed
+            continue
+        except NoAnswer as error:
+            notes.append(f"labels of {name.rpartition('/')[2]}: {error}")
     query = log_filter(found.id, severity="ERROR", since=at - timedelta(hours=_ERRORS_HOURS))
     try:
         errors = tuple(newest(google.entries, found.project, query, _ERRORS))
@@ -159,6 +168,7 @@ def _read(google: Google, found: Endpoint) -> Status:
         notes=tuple(notes),
         local=found.local,
         stopped=found.stopped,
+        models=models,
     )
 
 
@@ -213,6 +223,8 @@ def _parts(now: Status) -> Iterator[RenderableType]:
     for each in now.deployments:
         if each.message:
             yield Text(f"{each.id}: {each.message}", "yellow")
+        if each.expiry is not None:
+            yield Text(f"{each.id}: expiry {each.expiry.text}", "bold red" if each.expiry.passed else "dim")
     for operation in now.operations:
         yield _operation(operation, now)
     yield Text()

@@ -71,7 +71,8 @@ def sweep(
 
     Endpoints, deployments (also those that Google is making), models, buckets, service accounts, alerts, dashboards.
     The states are read through pulumi, with the backend of this shell. What is not known is kept: a stack whose state
-    cannot be read, a stack that a run works on, a model or an endpoint of somebody else's.
+    cannot be read, what was made after its last run here, a stack that a run works on, a model or an endpoint of
+    somebody else's.
 
     \b
     Of an expired stack the deployment goes, which is what bills; its state is read back, so that the next preview says
@@ -100,7 +101,6 @@ def sweep(
     from infra.cli.target import give_up
     from infra.client import ClientError
     from infra.client.pulumi import ROOT, Pulumi
-    from infra.naming import label_value
     from infra.sweep import look as looking
     from infra.sweep.google import Google, place_of
     from infra.sweep.states import read_states
@@ -114,15 +114,23 @@ def sweep(
         # The cloud first: what a run makes between the two looks is in its state by the second one.
         seen = looking.everything(google, place)
         states = read_states(pulumi, place.project, gone=gone or (), remote=_objects(google, place))
-        for name in gone or ():
-            if any(not each.unread for each in states.of(states.project_label, label_value(name))):
-                fail(f"--gone {name}: the state of this stack can be read; leave the option out.")
+        _check_gone(seen, states, gone or ())
         cases = _cases(seen, states, stacks, expired_only=expired_only)
         going = [case for case in cases if case.goes]
         done: list[Done] = []
         if not as_json:
-            show(place, seen, cases, states, show_all=show_all, local=google.local)
-        if going and (yes or (remove and _wanted(going))):
+            show(
+                place,
+                seen,
+                cases,
+                states,
+                stacks=stacks,
+                expired_only=expired_only,
+                show_all=show_all,
+                local=google.local,
+            )
+        _tell_unknown(stacks, states, cases)
+        if going and (yes or (remove and _wanted(going, listed=not as_json))):
             done = _remove(google, place, pulumi, states, cases, quiet=as_json)
     except ClientError as error:
         give_up(error)
@@ -137,7 +145,10 @@ def sweep(
 
 
 def _settings(stacks: Sequence[str]) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """Configuration of the first stack that is named, and the environment that it is reached with."""
+    """Configuration of the first stack that is named, and the environment that it is reached with.
+
+    Where another one names another project, the program ends: it would be looked for where it is not.
+    """
     import os
 
     from infra.cli.chosen import environment_of
@@ -156,6 +167,16 @@ def _settings(stacks: Sequence[str]) -> tuple[Mapping[str, str], Mapping[str, st
         "GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT"
     ):
         fail(f"The stack {stacks[0]} is for the local Google Cloud: run `. .local/env` in this shell first.")
+    for name in stacks[1:]:
+        try:
+            other = read_file(ROOT, name, {**environ, "PATH": ""})[0].config.get("gcp:project")
+        except StackError:
+            continue
+        if other != raw.config.get("gcp:project"):
+            fail(
+                f"--stack {stacks[0]} is of {raw.config.get('gcp:project')}, --stack {name} of {other}: a sweep looks "
+                "at one project. Sweep each by itself."
+            )
     return raw.config, environ
 
 
@@ -166,7 +187,12 @@ def _project(given: str | None, config: Mapping[str, str], environ: Mapping[str,
     found = next((name.strip() for name in named if name and name.strip()), "")
     if not found:
         fail("Which project? --project PROJECT, or --stack STACK whose settings name one.")
-    if not naming.is_project_id(found) and not found.isdigit():
+    if found.isdigit():
+        fail(
+            f"{found} is a project's number; the states of the stacks have its id. Give --project ID "
+            "(gcloud projects describe NUMBER shows it)."
+        )
+    if not naming.is_project_id(found):
         fail(f"--project {found}: this is no name of a project.")
     return found
 
@@ -196,6 +222,19 @@ def _objects(google: Any, place: Place) -> Callable[[str], list[str]]:
     return names
 
 
+def _check_gone(seen: Look, states: States, gone: Sequence[str]) -> None:
+    """Refuse --gone of a stack whose state is read, and leaves nothing in doubt."""
+    from infra.naming import label_value
+    from infra.sweep.judge import judge_all
+
+    without = judge_all(seen.things, replace(states, gone=frozenset()), seen.at)
+    doubtful = {case.thing.stack_label for case in without if case.doubtful}
+    for name in gone:
+        known = any(not each.unread for each in states.of(states.project_label, label_value(name)))
+        if known and label_value(name) not in doubtful:
+            fail(f"--gone {name}: the state of this stack can be read; leave the option out.")
+
+
 # What is found -----------------------------------------------------------------------------------------------------
 
 
@@ -203,17 +242,20 @@ def _cases(seen: Look, states: States, stacks: Sequence[str], *, expired_only: b
     """The verdicts, those that bill and go first."""
     from infra.naming import label_value
     from infra.sweep.found import KINDS
-    from infra.sweep.judge import Verdict, judge
+    from infra.sweep.judge import Verdict, expired, judge_all
 
     wanted = {label_value(name) for name in stacks}
     order = list(Verdict)
-    cases = [
-        judge(thing, states, seen.at)
+    things = [
+        thing
         for thing in seen.things
         if not wanted or (thing.stack_label in wanted and thing.project_label == states.project_label)
     ]
-    if expired_only:
-        cases = [case for case in cases if case.verdict is Verdict.EXPIRED]
+    cases = judge_all(things, states, seen.at)
+    if expired_only:  # those that are kept are told all the same; what is in no state is another affair
+        cases = [
+            case for case in cases if expired(case.thing, seen.at) and case.verdict is not Verdict.NO_STATE
+        ]
     return sorted(
         cases,
         key=lambda case: (
@@ -225,10 +267,28 @@ def _cases(seen: Look, states: States, stacks: Sequence[str], *, expired_only: b
     )
 
 
+def _tell_unknown(stacks: Sequence[str], states: States, cases: Sequence[Case]) -> None:
+    """Say which of the stacks that were named is none that anybody knows: a typing error finds nothing, too."""
+    from infra.naming import label_value
+
+    labels = {each.label for each in states.stacks} | {case.thing.stack_label for case in cases}
+    for name in stacks:
+        if not states.unread and label_value(name) not in labels:
+            typer.echo(
+                f"--stack {name}: this backend has no such stack, and nothing was found with its label. "
+                "pulumi stack ls shows the stacks.",
+                err=True,
+            )
+
+
 # Its removal -------------------------------------------------------------------------------------------------------
 
 
-def _wanted(going: Sequence[Case]) -> bool:
+def _wanted(going: Sequence[Case], *, listed: bool) -> bool:
+    from infra.sweep.found import words
+
+    for case in () if listed else going:
+        typer.echo(f"{case.verdict.value}: {words(case.thing)} (stack {case.thing.stack_label})", err=True)
     try:
         return typer.confirm(f"Remove {'it' if len(going) == 1 else f'these {len(going)}'}?", err=True)
     except typer.Abort:

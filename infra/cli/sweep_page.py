@@ -29,7 +29,15 @@ _STYLES: Final = {
 
 
 def show(
-    place: Place, seen: Look, cases: Sequence[Case], states: States, *, show_all: bool, local: bool
+    place: Place,
+    seen: Look,
+    cases: Sequence[Case],
+    states: States,
+    *,
+    stacks: Sequence[str],
+    expired_only: bool,
+    show_all: bool,
+    local: bool,
 ) -> None:
     """List what was found, with what it rests on and what it costs."""
     shown = [case for case in cases if show_all or case.verdict is not Verdict.IN_STATE]
@@ -42,9 +50,9 @@ def show(
         out.print(Text("\nDeployments without labels of ours, which are never removed:", "bold"))
         for thing in seen.others:
             out.print(Text(f"  {words(thing)}"), soft_wrap=True)
-    kept = sum(case.verdict is Verdict.IN_STATE for case in cases)
     regions = ", ".join(place.vertex) if len(place.vertex) < 4 else f"{len(place.vertex)} regions"
-    out.print(_sum(cases, kept, f"{place.project}, {regions}", local=local), soft_wrap=True)
+    where = f"{place.project}, {regions}"
+    out.print(_sum(cases, where, stacks=stacks, expired_only=expired_only, local=local), soft_wrap=True)
     if states.unread:
         out.print(Text(f"States not read: {states.unread}", "yellow"), soft_wrap=True)
     for text in seen.unanswered:
@@ -96,11 +104,19 @@ def _hardware(thing: Thing) -> str:
     return f"{found.machine_type}{gpus}{many}"
 
 
-def _sum(cases: Sequence[Case], kept: int, where: str, *, local: bool) -> str:
+def _sum(cases: Sequence[Case], where: str, *, stacks: Sequence[str], expired_only: bool, local: bool) -> str:
+    """The last line: what goes, in what was asked for, and how much is kept."""
     going = [case.thing for case in cases if case.goes]
-    state = f"; {kept} {'thing is' if kept == 1 else 'things are'} in a state" if kept else ""
+    held = sum(case.verdict is Verdict.IN_STATE for case in cases)
+    kept = len(cases) - held - len(going)
+    state = f"; {held} {'thing is' if held == 1 else 'things are'} in a state" if held else ""
+    if kept:
+        state += f"; {kept} {'thing' if kept == 1 else 'things'} above {'is' if kept == 1 else 'are'} kept"
+    whose = f" of stack {', '.join(stacks)}" if stacks else ""
+    if not going and expired_only:
+        return f"No deployment{whose} goes for its expiry in {where}{state}."
     if not going:
-        return f"Nothing is in no state and nothing has expired in {where}{state}."
+        return f"Nothing{whose} is in no state and nothing has expired in {where}{state}."
     hours = [each.usd_per_hour for each in going]
     spent = [each.usd_so_far for each in going]
     hour = "unknown" if None in hours else f"{sum(each for each in hours if each is not None):.2f}"
@@ -111,8 +127,9 @@ def _sum(cases: Sequence[Case], kept: int, where: str, *, local: bool) -> str:
         else dollars((sum(low for low, _ in known), sum(high for _, high in known)))
     )
     free = "; nothing here: this is the local Google Cloud" if local else ""
-    many = "1 thing is" if len(going) == 1 else f"{len(going)} things are"
-    return f"{many} in no state or expired in {where}: {hour} USD an hour, {total} USD so far{free}{state}."
+    many = f"1 thing{whose} is" if len(going) == 1 else f"{len(going)} things{whose} are"
+    what = "expired" if expired_only else "in no state or expired"
+    return f"{many} {what} in {where}: {hour} USD an hour, {total} USD so far{free}{state}."
 
 
 def document(

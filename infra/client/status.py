@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from infra import expiry
 from infra.client.logs import Entry, printable
+from infra.provider.names import PROJECT_LABEL, STACK_LABEL
 from infra.recipes.costs import UNKNOWN, costs_of_machines
 from infra.rfc3339 import parse_time
 
@@ -24,6 +25,7 @@ __all__ = [
     "Requests",
     "Status",
     "deployment_of",
+    "of_another_stack",
     "operations_of",
     "requests_of",
     "status_of",
@@ -120,6 +122,8 @@ class Deployment:
         message: What Vertex AI says of its state; mostly empty.
         usd_per_hour: Price of one replica; None where it is not known.
         price_date: Date of the price's source; empty where it is not known.
+        expiry: Until when it is wanted, where its model is another stack's than the endpoint and so has a label of its
+            own; None where the endpoint's counts.
     """
 
     id: str
@@ -138,6 +142,7 @@ class Deployment:
     message: str
     usd_per_hour: float | None
     price_date: str
+    expiry: Expiry | None = None
 
     @property
     def usd_per_hour_now(self) -> float | None:
@@ -168,6 +173,7 @@ class Deployment:
             "replicas": {"available": self.available, "min": self.min_replicas, "max": self.max_replicas},
             "traffic": self.traffic,
             "message": self.message,
+            **({} if self.expiry is None else {"expiry": self.expiry.as_dict()}),
             "cost": {
                 "replica_usd_per_hour": _amount(self.usd_per_hour, 6),
                 "now_usd_per_hour": _amount(self.usd_per_hour_now, 6),
@@ -241,7 +247,7 @@ class Status:
         kind: ``shared``, ``dedicated`` or ``private``.
         dns: Host of a dedicated endpoint; empty for another.
         created: When it was made.
-        expiry: Until when it is wanted.
+        expiry: Until when it is wanted; of a deployment with a label of its own, that says it.
         deployments: What it serves, those with more traffic first.
         operations: What Vertex AI is doing to it, and the last that failed where nothing succeeded since, oldest first.
         requests: Answers of the last hour; None where nobody says.
@@ -323,6 +329,7 @@ def status_of(
     notes: tuple[str, ...] = (),
     local: bool = False,
     stopped: str = "",
+    models: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Status:
     """The status of an endpoint as Vertex AI answers it (v1, ``endpoints.get``).
 
@@ -336,13 +343,20 @@ def status_of(
         notes: What could not be read.
         local: Whether this is the local Google Cloud.
         stopped: What to say where the stack was stopped.
+        models: Labels of the deployed models, by resource name without a version.
     """
     dedicated = bool(endpoint.get("dedicatedEndpointEnabled"))
     private = bool(endpoint.get("network") or endpoint.get("privateServiceConnectConfig"))
     traffic = endpoint.get("trafficSplit") or {}
     found = [deployment_of(each, traffic, region, at) for each in endpoint.get("deployedModels") or []]
-    label = str((endpoint.get("labels") or {}).get(expiry.LABEL) or "")
-    deployed = min((each.created for each in found if each.created), default=None)
+    labels = endpoint.get("labels") or {}
+    for place, each in enumerate(found):
+        own = (models or {}).get(each.model.partition("@")[0]) or {}
+        if of_another_stack(own, labels):
+            until = Expiry.of(str(own.get(expiry.LABEL) or ""), each.created, at)
+            found[place] = replace(each, expiry=until)
+    label = str(labels.get(expiry.LABEL) or "")
+    deployed = min((each.created for each in found if each.created and each.expiry is None), default=None)
     return Status(
         at=at,
         endpoint=str(endpoint.get("name") or ""),
@@ -359,6 +373,12 @@ def status_of(
         local=local,
         stopped=stopped,
     )
+
+
+def of_another_stack(model: Mapping[str, Any], endpoint: Mapping[str, Any]) -> bool:
+    """Whether a model is of another stack than the endpoint, by their labels: then its own expiry counts, too."""
+    its, own = ((each.get(PROJECT_LABEL), each.get(STACK_LABEL)) for each in (model, endpoint))
+    return all(its) and its != own
 
 
 def requests_of(answer: Mapping[str, Any]) -> Requests:

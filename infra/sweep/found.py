@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from infra.client.status import Deployment, deployment_of
+from infra.client.status import Deployment, deployment_of, of_another_stack
 from infra.expiry import LABEL
 from infra.provider.names import PROJECT_LABEL, STACK_LABEL
 from infra.recipes.costs import UNKNOWN
@@ -38,7 +38,8 @@ class Thing:
         deployment: Of a deployment: machine, replicas, price.
         operation: Of a deployment that is being made: Google's operation.
         shared: Why it is not only this stack's: another owner's model on its endpoint, or the reverse; empty where all
-            of it is. It goes only where a state has it.
+            of it is. Unless a state has it, it goes only where `host` is known too.
+        host: Labels of the stack whose endpoint a deployment of another stack is on; None for none.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class Thing:
     deployment: Deployment | None = None
     operation: str = ""
     shared: str = ""
+    host: tuple[str, str] | None = None
 
     @property
     def key(self) -> str:
@@ -146,7 +148,9 @@ def deployed(
     model = key_of(known.model)
     own = belongs_to(endpoint.get("labels"))
     its = belongs_to(models.get(model))
-    labels = (models[model] if its and its != own else endpoint.get("labels") if own else None) or {}
+    labels = models.get(model) or {}
+    if not of_another_stack(labels, endpoint.get("labels") or {}):
+        labels = endpoint.get("labels") or {}
     owner = its or own or ("", "")
     shared = ""
     if its and its != own:
@@ -165,6 +169,7 @@ def deployed(
         expiry=str(labels.get(LABEL) or ""),
         deployment=known,
         shared=shared,
+        host=own if its and its != own else None,
     )
 
 

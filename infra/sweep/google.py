@@ -41,6 +41,7 @@ def place_of(
         storage=one.storage,
         iam=one.iam,
         monitoring=one.monitoring.removesuffix("/v3"),
+        resource_manager=one.resource_manager,
     )
 
 
@@ -56,6 +57,7 @@ class Google:
         self.local = naming.is_loopback(next(iter(place.vertex.values())))
         self._token = Token(local=self.local, environ=environ, project=place.project)
         self._http = http_client(local=self.local, timeout_s=TIMEOUT_S)
+        self._place = place
 
     def close(self) -> None:
         """Closes its connections."""
@@ -97,7 +99,38 @@ class Google:
             for each in (*(refusal.get("details") or ()), *(refusal.get("errors") or ()))
             if isinstance(each, dict)
         ]
-        disabled = response.status_code == 403 and any(reason in _DISABLED for reason in reasons)
-        if disabled:
-            raise Unanswered(f"{urlsplit(url).netloc} is not enabled in this project", 403, disabled=True)
+        if response.status_code == 403 and any(reason in _DISABLED for reason in reasons):
+            service = urlsplit(url).netloc
+            consumer = _consumer(refusal)
+            if self._is_here(consumer):
+                raise Unanswered(f"{service} is not enabled in this project", 403, disabled=True)
+            # Of some services the project of the credentials is asked, and what the other one has is not known.
+            raise Unanswered(
+                f"{service} is not enabled in {consumer}, which these credentials are counted for; "
+                f"gcloud auth application-default set-quota-project {self._place.project}, or enable it there",
+                403,
+            )
         raise Unanswered(refused(url, response, document), response.status_code)
+
+    def _is_here(self, consumer: str) -> bool:
+        """Whether a project that Google names, by its number mostly, is the one that is looked at."""
+        project = self._place.project
+        if self.local or consumer in ("", f"projects/{project}"):
+            return True
+        if self._token.headers().get("x-goog-user-project") == project:
+            return True
+        url = f"{self._place.resource_manager}/projects/{project}"
+        try:
+            response = request(self._http, "GET", url, self._token, local=self.local)
+        except NoAnswer:
+            return False
+        known = document_of(response) or {}
+        return response.is_success and consumer == f"projects/{known.get('projectNumber')}"
+
+
+def _consumer(refusal: Mapping[str, Any]) -> str:
+    """The project in which a refusal says that the service is not enabled; empty where it does not say."""
+    for each in refusal.get("details") or ():
+        if isinstance(each, dict) and isinstance(each.get("metadata"), dict):
+            return str(each["metadata"].get("consumer") or "")
+    return ""

@@ -17,7 +17,7 @@ from infra.expiry import LABEL
 from infra.rfc3339 import parse_time
 from infra.sweep.found import Thing, belongs_to, deployed, described, key_of
 
-__all__ = ["Ask", "Look", "Place", "Unanswered", "everything", "in_region", "objects_in"]
+__all__ = ["Ask", "Look", "Place", "Unanswered", "everything", "in_region", "objects_in", "runs_as"]
 
 Json = dict[str, Any]
 
@@ -54,6 +54,7 @@ class Place:
         storage: Base address of Cloud Storage's JSON API.
         iam: Of IAM, v1.
         monitoring: Of Cloud Monitoring, without a version.
+        resource_manager: Of Resource Manager, v1.
     """
 
     project: str
@@ -61,6 +62,7 @@ class Place:
     storage: str
     iam: str
     monitoring: str
+    resource_manager: str
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,7 @@ def under_way(
                 stack_label=known.stack_label,
                 expiry=known.expiry,
                 shared=known.shared,
+                host=known.host,
                 deployment=known.deployment and replace(known.deployment, created=began, hours=hours),
             )
         elif mixed:
@@ -221,6 +224,18 @@ def objects_in(ask: Ask, storage: str, bucket: str) -> bool:
     """
     query = {"versions": "true", "maxResults": "1", "fields": "items/name"}
     return bool(ask("GET", f"{storage}/b/{bucket}/o", query, None).get("items"))
+
+
+def runs_as(ask: Ask, base: str, project: str, region: str, email: str) -> Iterator[tuple[str, str]]:
+    """Ids of the deployed models of a region that run as a service account, and of their endpoints.
+
+    Raises:
+        Unanswered: Vertex AI cannot be asked there.
+    """
+    for endpoint in _pages(ask, f"{base}/projects/{project}/locations/{region}/endpoints", "endpoints"):
+        for each in endpoint.get("deployedModels") or ():
+            if each.get("serviceAccount") == email:
+                yield str(each.get("id")), str(endpoint.get("name")).rpartition("/")[2]
 
 
 def _buckets(ask: Ask, place: Place, at: datetime) -> list[Thing]:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from infra.provider import traffic
 from infra.sweep.found import KINDS, Thing, belongs_to, described
 from infra.sweep.judge import Case, Verdict
-from infra.sweep.look import Ask, Place, Unanswered, objects_in
+from infra.sweep.look import Ask, Place, Unanswered, objects_in, runs_as
 
 __all__ = ["Done", "Outcome", "Remover", "in_order"]
 
@@ -115,7 +115,7 @@ class Remover:
         if thing.kind == "bucket":
             return self._bucket(thing)
         if thing.kind == "service account":
-            return self._plain(f"{self._place.iam}/{thing.name}", thing, described)
+            return self._account(thing)
         if thing.kind == "alert policy":
             return self._plain(f"{self._place.monitoring}/v3/{thing.name}", thing, "userLabels")
         return self._plain(f"{self._place.monitoring}/v1/{thing.name}", thing, "labels")
@@ -242,6 +242,46 @@ class Remover:
             )
         self._ask("DELETE", url, {}, None)
         return True
+
+    def _account(self, thing: Thing) -> bool:
+        """A service account, unless something runs as it, whoever deployed that."""
+        for region, base in self._place.vertex.items():
+            try:
+                user = next(runs_as(self._ask, base, self._place.project, region, thing.id), None)
+            except Unanswered as error:
+                if error.disabled:
+                    continue
+                raise Unanswered(f"whether a model in {region} runs as it is not known: {error}") from None
+            if user is not None:
+                raise _Kept(f"deployed model {user[0]} on endpoint {user[1]} in {region} runs as it")
+        url = f"{self._place.iam}/{thing.name}"
+        self._ours(url, thing, described)
+        try:
+            self._ungrant(f"serviceAccount:{thing.id}")
+        except Unanswered as error:
+            if error.status != 403:
+                raise Unanswered(f"its grants on the project are not removed: {error}") from None
+            self._say(
+                f"the grants of {thing.id} stay in the project's policy as deleted: entries, which grant nothing "
+                f"({error})"
+            )
+        return self._plain(url, thing, described)
+
+    def _ungrant(self, member: str) -> None:
+        """Take an account out of the project's policy, which afterwards would name it without granting anything.
+
+        Raises:
+            Unanswered: The policy cannot be read or written, or was written by another meanwhile.
+        """
+        project = f"{self._place.resource_manager}/projects/{self._place.project}"
+        # A lower version hides conditions, and writing such an answer back would drop them.
+        policy = self._ask("POST", f"{project}:getIamPolicy", {}, {"options": {"requestedPolicyVersion": 3}})
+        before = policy.get("bindings") or []
+        left = [{**each, "members": [one for one in each["members"] if one != member]} for each in before]
+        if left == before:
+            return
+        policy = {**policy, "bindings": [each for each in left if each["members"]]}  # with its etag
+        self._ask("POST", f"{project}:setIamPolicy", {}, {"policy": policy})
 
     def _plain(self, url: str, thing: Thing, labels: str | Callable[[Mapping[str, Any]], Any]) -> bool:
         self._ours(url, thing, labels)

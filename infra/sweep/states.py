@@ -2,7 +2,8 @@
 
 A stack that cannot be read is no empty one: what carries its labels is then not known to be in no state. Nor is one of
 the same name that was never deployed, or that is of another Google Cloud project: labels have neither the backend nor
-the project, and what a colleague's stack has would look like nobody's.
+the project, and what a colleague's stack has would look like nobody's. For the same reason a state says when it was
+written last, and since when it has each thing: what was made later, or was there before, no run of its own has made.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -18,6 +20,7 @@ from infra.client.errors import ClientError, NoAnswer
 from infra.client.pulumi import Pulumi
 from infra.naming import label_value
 from infra.recovery import locks
+from infra.rfc3339 import parse_time
 from infra.sweep.found import key_of
 
 __all__ = ["StackState", "States", "project_name", "read_stack", "read_states"]
@@ -37,7 +40,11 @@ class StackState:
         run: What is known of a run that works on it now, in words; empty for none.
         run_known: Whether the backend tells of runs; where not, an unfinished operation may be one's.
         pending: Operations that a run had begun and not ended.
+        written: When a run wrote it last; None where it does not say.
+        since: Key to the time at which a resource came into it: made then, or imported.
+        uses: Keys of what it does not have, and what its resources are on or run as.
         unread: Why it cannot be read; empty where it was.
+        failed: Whether nothing is known of what it has: the question itself failed.
     """
 
     name: str
@@ -45,7 +52,11 @@ class StackState:
     run: str = ""
     run_known: bool = True
     pending: int = 0
+    written: datetime | None = None
+    since: Mapping[str, datetime] = field(default_factory=dict)
+    uses: frozenset[str] = frozenset()
     unread: str = ""
+    failed: bool = False
 
     @property
     def label(self) -> str:
@@ -158,6 +169,9 @@ def read_stack(
         # What a program only reads (the endpoint that a stopped canary is behind) is in another state, or in none.
         owned = [each for each in resources if each.get("id") and not each.get("external")]
         urns = {key_of(str(each["id"])): str(each["urn"]) for each in owned}
+        since = {key_of(str(each["id"])): parse_time(str(each.get("created") or "")) for each in owned}
+        written = parse_time(str((deployment.get("manifest") or {}).get("time") or ""))
+        uses = frozenset(key for each in resources for key in _used(each)) - set(urns)
         # A deployment whose wait was interrupted is known by its operation too.
         for each in resources:
             operation = (each.get("outputs") or {}).get("operation")
@@ -167,14 +181,32 @@ def read_stack(
         if not projects:  # after a destroy only the settings say it
             projects = {(pulumi.ask_json("config", "--json").get("gcp:project") or {}).get("value")} - {None}
     except (ClientError, AttributeError, KeyError, TypeError) as error:
-        return StackState(name=name, unread=str(error))
+        return StackState(name=name, unread=str(error), failed=True)
     if cloud_project not in projects:
         other = ", ".join(sorted(map(str, projects))) or "no project that is known here"
         return StackState(
             name=name, unread=f"stack {name} of this backend is of {other}, not of {cloud_project}"
         )
     pending = len(deployment.get("pending_operations") or [])
-    return StackState(name=name, urns=urns, run=run, run_known=known, pending=pending)
+    return StackState(
+        name=name,
+        urns=urns,
+        run=run,
+        run_known=known,
+        pending=pending,
+        written=written,
+        since={key: at for key, at in since.items() if at is not None},
+        uses=uses,
+    )
+
+
+def _used(resource: Mapping[str, Any]) -> list[str]:
+    """Keys of what a resource needs: itself where the program only reads it, and the account that it is for."""
+    inputs = resource.get("inputs") or {}
+    named = [str(inputs.get(name) or "").rpartition(":")[2] for name in ("member", "serviceAccount")]
+    accounts = [f"serviceAccounts/{each}" for each in named if each.endswith(".gserviceaccount.com")]
+    read = [str(resource["id"])] if resource.get("external") and resource.get("id") else []
+    return [key_of(each) for each in (*read, *accounts)]
 
 
 def _run(

@@ -125,6 +125,30 @@ def test_a_duration_counts_from_the_deployment(label: str, passed: bool, text: s
     assert of(labels={"expiry": label}, trafficSplit={}).expiry.text == f"{label} after a deployment"
 
 
+def test_a_canary_has_its_own_expiry_and_not_the_endpoints() -> None:
+    main = {"vertex-vllm-project": "vertex-vllm", "vertex-vllm-stack": "main", "expiry": "7d"}
+    canary = {**main, "vertex-vllm-stack": "can", "expiry": "8h"}
+    old = deployed(
+        "2", createTime="2026-11-10T08:00:00Z", model="projects/1/locations/us-central1/models/can"
+    )
+    document = {
+        "labels": main,
+        "name": "projects/1/locations/us-central1/endpoints/12",
+        "deployedModels": [deployed(), old],
+    }
+    models = {
+        "projects/1/locations/us-central1/models/m": main,
+        "projects/1/locations/us-central1/models/can": canary,
+    }
+    now = status_of(document, region="us-central1", at=NOW, models=models)
+    assert now.expiry.text == "7d after the deployment, in 6 days"  # not counted from the canary's deployment
+    found = {each.id: each.expiry for each in now.deployments}
+    assert found["1"] is None
+    assert found["2"] is not None
+    assert found["2"].text == "8h after the deployment, passed 16 days ago"
+    assert [each.get("expiry", {}).get("passed") for each in now.as_dict()["deployments"]] == [None, True]
+
+
 @pytest.mark.parametrize(
     ("document", "kind"),
     [

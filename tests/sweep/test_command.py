@@ -43,10 +43,10 @@ class Swept:
         for name in ("GOOGLE_OAUTH_ACCESS_TOKEN", "GOOGLE_CLOUD_PROJECT", "PULUMI_BACKEND_URL", "COLUMNS"):
             monkeypatch.delenv(name, raising=False)
 
-    def knows(self, *ids: str) -> None:
-        """The stack's state from now on."""
+    def knows(self, *ids: str, written: str = "") -> None:
+        """The stack's state from now on, written then."""
         resources = [{"urn": f"urn:{each}", "type": "t", "id": each} for each in ids]
-        document = {"deployment": {"resources": resources}}
+        document = {"deployment": {"manifest": {"time": written}, "resources": resources}}
         (self._folder / "export.json").write_text(json.dumps(document))
 
     @property
@@ -62,12 +62,13 @@ class Swept:
             "POST", "models:upload", {"modelId": id, "model": {**model(), "labels": labels or {}}}
         )
 
-    def deploy(self, endpoint: str, of: str, id: str) -> None:
+    def deploy(self, endpoint: str, of: str, id: str, **more: str) -> None:
         machine = {"machineType": "g2-standard-12", "acceleratorType": "NVIDIA_L4", "acceleratorCount": 1}
         deployed = {
             "id": id,
             "model": f"projects/{PROJECT}/locations/{REGION}/models/{of}",
             "dedicatedResources": {"machineSpec": machine, "minReplicaCount": 1},
+            **more,
         }
         self.vertex.done(
             "POST",
@@ -221,6 +222,133 @@ def test_a_stack_that_can_be_read_is_not_gone(orphan: Swept) -> None:
     assert "--gone dev: the state of this stack can be read" in done.stderr
 
 
+def test_what_a_stack_of_the_same_name_in_another_backend_serves_is_kept(orphan: Swept) -> None:
+    orphan.knows(written="2026-01-01T00:00:00Z")  # destroyed here, long before
+    done = orphan("--yes")
+    assert (done.exit_code, orphan.live("12")) == (3, ["7"])
+    assert "after the last run on stack dev of this backend (2026-01-01 00:00 UTC)" in done.stdout
+    assert "3 things above are kept" in done.stdout
+    assert orphan("--gone", "dev", "--yes").exit_code == 0
+    assert orphan.cloud.admin.state()["endpoints"] == []
+
+
+def test_the_account_that_a_deployment_runs_as_is_kept(swept: Swept) -> None:
+    described = " ".join(f"{name}={value}" for name, value in LABELS.items())
+    for id in ("used-account", "idle-account"):
+        account = {"accountId": id, "serviceAccount": {"description": described}}
+        path = f"/v1/projects/{PROJECT}/serviceAccounts"
+        swept.cloud.http.post(path, json=account).raise_for_status()
+    email = f"used-account@{PROJECT}.iam.gserviceaccount.com"
+    members = [
+        f"serviceAccount:{each}-account@{PROJECT}.iam.gserviceaccount.com" for each in ("used", "idle")
+    ]
+    policy = f"/v1/projects/{PROJECT}"
+    asked = {"options": {"requestedPolicyVersion": 3}}
+    before = swept.cloud.http.post(f"{policy}:getIamPolicy", json=asked).raise_for_status().json()
+    condition = {"title": "until", "expression": 'request.time < timestamp("2030-01-01T00:00:00Z")'}
+    granted: list[dict[str, Any]] = [
+        *before.get("bindings", []),
+        {"role": "roles/aiplatform.user", "members": members},
+        {"role": "roles/storage.admin", "members": members[1:]},
+        {"role": "roles/viewer", "members": members[:1], "condition": condition},
+    ]
+    wanted: dict[str, Any] = {**before, "version": 3, "bindings": granted}
+    swept.cloud.http.post(f"{policy}:setIamPolicy", json={"policy": wanted}).raise_for_status()
+    swept.endpoint("13")
+    swept.model("theirs")
+    swept.deploy("13", "theirs", "8", serviceAccount=email)
+    done = swept("--yes")
+    assert done.exit_code == Exit.LEFT_OVER
+    assert (
+        f"kept: service account {email}: deployed model 8 on endpoint 13 in {REGION} runs as it"
+        in done.stdout
+    )
+    assert f"removed: service account idle-account@{PROJECT}" in done.stdout
+    after = swept.cloud.http.post(f"{policy}:getIamPolicy", json=asked).raise_for_status().json()
+    roles = ("roles/aiplatform.user", "roles/storage.admin", "roles/viewer")
+    assert [each for each in after["bindings"] if each["role"] in roles] == [
+        {"role": "roles/aiplatform.user", "members": members[:1]},
+        {"role": "roles/viewer", "members": members[:1], "condition": condition},
+    ]
+    assert len(after["bindings"]) == len(granted) - 1
+
+
+def test_an_account_goes_also_where_the_projects_policy_may_not_be_written(swept: Swept) -> None:
+    described = " ".join(f"{name}={value}" for name, value in LABELS.items())
+    body = {"accountId": "idle-account", "serviceAccount": {"description": described}}
+    swept.cloud.http.post(f"/v1/projects/{PROJECT}/serviceAccounts", json=body).raise_for_status()
+    for code, outcome in (("ABORTED", "failed"), ("PERMISSION_DENIED", "removed")):
+        status = {"code": code, "message": "no"}
+        swept.cloud.admin.fault(":getIamPolicy", method="POST", status=status)
+        done = swept("--yes")
+        assert f"{outcome}: service account idle-account@{PROJECT}" in done.stdout
+    assert "stay in the project's policy as deleted: entries, which grant nothing" in done.stderr
+
+
+def test_a_service_that_is_off_in_another_project_is_not_known_to_be_empty(
+    orphan: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from infra.sweep.google import Google
+
+    # As Google answers a service account of another project, or a user with that quota project.
+    info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "SERVICE_DISABLED"}
+    for consumer, status in (("projects/999", Exit.NO_ANSWER), (f"projects/{PROJECT}", Exit.FINE)):
+        details = [{**info, "metadata": {"consumer": consumer}}]
+        for method in ("endpoints", "models"):
+            denied = {"code": "PERMISSION_DENIED", "message": "no", "details": details}
+            orphan.cloud.admin.fault(f"/{method}", method="GET", times=1, status=denied)
+        init = Google.__init__
+
+        def elsewhere(self: Google, *words: Any, init: Any = init) -> None:
+            init(self, *words)
+            self.local = False  # which is one project, whatever it says
+
+        monkeypatch.setattr(Google, "__init__", elsewhere)
+        done = orphan()
+        monkeypatch.setattr(Google, "__init__", init)
+        orphan.cloud.admin.call("DELETE", "faults")
+        assert done.exit_code == status, done.output
+        if status:
+            assert "is not enabled in projects/999" in done.stdout
+            assert f"set-quota-project {PROJECT}" in done.stdout
+
+
+def test_what_was_asked_for_is_what_is_said_to_be_nothing(orphan: Swept) -> None:
+    assert orphan("--expired-only").stdout.startswith(
+        f"No deployment goes for its expiry in {PROJECT}, {REGION}."
+    )
+    orphan.knows(*(f"projects/{PROJECT}/locations/{REGION}/{each}" for each in ("endpoints/12", "models/m")))
+    done = orphan("--stack", "dev")
+    assert "1 thing of stack dev is in no state or expired" in done.stdout
+    done = orphan("--stack", "dve")
+    assert "Nothing of stack dve is in no state" in done.stdout
+    assert "--stack dve: this backend has no such stack" in done.stderr
+
+
+def test_what_expired_and_cannot_be_read_is_told(orphan: Swept) -> None:
+    labels = {**LABELS, "expiry": "2026-01-01"}
+    orphan.vertex.ok("PATCH", "endpoints/12", {"labels": labels}, updateMask="labels")
+    assert orphan.things("--expired-only") == []  # in no state: another affair, and never removed by this
+    (orphan._folder / "ls.json").write_text("[]")
+    assert orphan.things("--expired-only") == [("deployment", "7", "state not readable from here")]
+    done = orphan("--expired-only", "--yes")
+    assert (done.exit_code, orphan.live("12")) == (3, ["7"])
+
+
+def test_stacks_of_two_projects_are_not_swept_at_once(
+    swept: Swept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from infra.client import pulumi
+
+    monkeypatch.setattr(pulumi, "ROOT", tmp_path)
+    (tmp_path / "Pulumi.yaml").write_text("name: vertex-vllm\nruntime: python\n")
+    for name, project in (("dev", "my-project"), ("prod", "another-project")):
+        (tmp_path / f"Pulumi.{name}.yaml").write_text(f"config:\n  gcp:project: {project}\n")
+    done = CliRunner().invoke(app, ["sweep", "--stack", "dev", "--stack", "prod"])
+    assert done.exit_code == 2
+    assert "--stack dev is of my-project, --stack prod of another-project" in done.stderr
+
+
 def test_what_expired_is_undeployed_alone_and_read_back(orphan: Swept) -> None:
     base = f"projects/{PROJECT}/locations/{REGION}"
     orphan.vertex.ok(
@@ -322,6 +450,7 @@ def test_a_region_that_does_not_answer_is_named(orphan: Swept) -> None:
         (("--remove",), "There is nobody to ask"),
         (("--region", "us-centrl1"), "no region where Vertex AI serves"),
         (("--project", "No Project"), "this is no name of a project"),
+        (("--project", "123456789012"), "is a project's number; the states of the stacks have its id"),
     ],
 )
 def test_wrong_usage(swept: Swept, words: tuple[str, ...], said: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from infra.sweep.found import Thing, deployed, key_of, words
-from infra.sweep.judge import Verdict, judge
+from infra.sweep.judge import Verdict, judge, judge_all
 from infra.sweep.remove import in_order
 from infra.sweep.states import StackState, States
 
@@ -77,6 +77,7 @@ LOCK = "pulumi (process 7 on here) works on it since 2026"
         (thing(expiry="2026-11-26"), states(HAS), Verdict.IN_STATE),
         (thing(expiry="never"), states(HAS), Verdict.IN_STATE),
         (thing(expiry="8h"), states(replace(HAS, run=LOCK)), Verdict.IN_PROGRESS),
+        (thing(expiry="8h"), states(replace(HAS, pending=1, run_known=False)), Verdict.IN_PROGRESS),
         (thing(expiry="8h"), states(), Verdict.UNREADABLE),
         (thing(expiry="8h", created=None), states(HAS), Verdict.IN_STATE),
         (
@@ -96,6 +97,99 @@ def test_two_stacks_with_one_label_both_have_to_be_read() -> None:
     assert judge(found, states(state("a.b"), state("a-b", NAME)), NOW).verdict is Verdict.IN_STATE
     assert judge(found, states(state("a.b"), state("a-b", unread="no")), NOW).verdict is Verdict.UNREADABLE
     assert judge(found, states(state("a.b"), state("a-b", run=LOCK)), NOW).verdict is Verdict.IN_PROGRESS
+
+
+LAST_RUN = NOW - timedelta(hours=20)
+GONE = frozenset({"dev"})
+
+
+@pytest.mark.parametrize(
+    ("known", "verdict"),
+    [
+        (
+            states(state(written=LAST_RUN)),
+            Verdict.UNREADABLE,
+        ),  # another backend's stack of that name, perhaps
+        (states(state(written=NOW - timedelta(hours=9))), Verdict.NO_STATE),
+        (states(state(written=NOW - timedelta(hours=10, minutes=5))), Verdict.NO_STATE),  # clocks differ
+        (states(state(written=LAST_RUN, pending=1)), Verdict.NO_STATE),  # killed before it could write
+        (states(state(written=LAST_RUN), gone=GONE), Verdict.NO_STATE),
+        (states(state(written=LAST_RUN, run=LOCK), gone=GONE), Verdict.IN_PROGRESS),
+        (states(replace(HAS, written=LAST_RUN)), Verdict.IN_STATE),
+        (states(state("Dev"), state(written=LAST_RUN)), Verdict.NO_STATE),  # one does not say when
+    ],
+)
+def test_what_was_made_after_the_last_run_may_be_another_backends(known: States, verdict: Verdict) -> None:
+    found = thing(stack_label="dev")
+    case = judge(found, known, NOW)
+    assert case.verdict is verdict
+    if verdict is Verdict.UNREADABLE:
+        assert "made 2026-11-26 08:00 UTC, after the last run on stack dev of this backend" in case.why
+        assert "--gone dev" in case.why
+
+
+def test_what_has_no_time_follows_what_has_the_same_labels() -> None:
+    account = thing(kind="service account", name="projects/p/serviceAccounts/a@b", created=None)
+    other = replace(account, stack_label="other")
+    known = states(state(written=LAST_RUN), state("other", written=LAST_RUN))
+    assert [case.verdict for case in judge_all([account, other], known, NOW)] == [Verdict.NO_STATE] * 2
+    verdicts = [case.verdict for case in judge_all([thing(), account, other], known, NOW)]
+    assert verdicts == [Verdict.UNREADABLE, Verdict.UNREADABLE, Verdict.NO_STATE]
+
+
+def test_a_state_that_cannot_be_read_may_be_that_of_a_renamed_stack() -> None:
+    renamed = state("prod", unread="pulumi did not answer", failed=True)
+    never = state("new", unread="stack new of this backend was never deployed")
+    for gone in (frozenset(), GONE):
+        case = judge(thing(), states(state(), renamed, gone=gone), NOW)
+        assert case.verdict is Verdict.UNREADABLE
+        assert case.why == "stack prod may have it: pulumi did not answer"
+        assert judge(thing(), states(renamed, gone=gone), NOW).verdict is Verdict.UNREADABLE
+    assert judge(thing(), states(HAS, renamed), NOW).verdict is Verdict.IN_STATE
+    assert judge(thing(), states(state(), never), NOW).verdict is Verdict.NO_STATE
+
+
+def test_nothing_is_gone_from_a_backend_that_cannot_be_asked() -> None:
+    case = judge(thing(), states(unread="There is no pulumi on PATH.", gone=GONE), NOW)
+    assert (case.verdict, case.why) == (Verdict.UNREADABLE, "There is no pulumi on PATH.")
+
+
+def test_what_another_stack_is_on_or_runs_as_is_kept() -> None:
+    account = "projects/p/serviceAccounts/vertex-vllm-dev@p.iam.gserviceaccount.com"
+    user = state("can", uses=frozenset({key_of(account), key_of(ENDPOINT)}))
+    for kind, name in (("service account", account), ("endpoint", ENDPOINT)):
+        for known in (states(state(), user), states(user, gone=GONE)):
+            case = judge(thing(kind=kind, name=name), known, NOW)
+            assert (case.verdict, case.why) == (Verdict.SHARED, "stack can uses it")
+
+
+@pytest.mark.parametrize(
+    ("known", "verdict"),
+    [
+        (states(state("can"), state("main")), Verdict.NO_STATE),
+        (states(state("can"), state("main", run=LOCK)), Verdict.IN_PROGRESS),
+        (states(state("can", run=LOCK), state("main")), Verdict.IN_PROGRESS),
+        (states(state("can")), Verdict.SHARED),  # main is another backend's
+        (states(state("main")), Verdict.SHARED),
+        (states(state("can"), state("main", unread="no")), Verdict.SHARED),
+        (states(state("main"), gone=frozenset({"can"})), Verdict.NO_STATE),
+        (states(state("can", written=LAST_RUN), state("main", written=NOW)), Verdict.UNREADABLE),
+    ],
+)
+def test_a_canary_is_in_no_state_only_where_both_stacks_are_read(known: States, verdict: Verdict) -> None:
+    found = thing(
+        stack_label="can", shared="the endpoint 12 is not this stack's", host=("vertex-vllm", "main")
+    )
+    assert judge(found, known, NOW).verdict is verdict
+
+
+def test_what_was_on_an_imported_endpoint_before_is_not_the_stacks() -> None:
+    imported = {key_of(ENDPOINT): NOW - timedelta(hours=1)}
+    case = judge(thing(), states(state("dev", ENDPOINT, since=imported)), NOW)
+    assert case.verdict is Verdict.SHARED
+    assert case.why == "it was on the endpoint before stack dev took that over"
+    made = {key_of(ENDPOINT): NOW - timedelta(hours=11)}
+    assert judge(thing(), states(state("dev", ENDPOINT, since=made)), NOW).verdict is Verdict.NO_STATE
 
 
 def test_a_deployment_that_was_interrupted_is_known_by_its_operation() -> None:
@@ -137,6 +231,7 @@ def test_whose_a_deployment_is(endpoint: Any, model: Any, owner: str, shared: st
     models = {} if model is None else {"locations/us-central1/models/m": model}
     found = deployed({"name": ENDPOINT, "labels": endpoint}, live, models, "us-central1", NOW)
     assert (found.stack_label, found.shared) == (owner, shared)
+    assert found.host == (("vertex-vllm", "dev") if owner == "prod" else None)
 
 
 def test_a_canary_expires_by_its_own_label() -> None:

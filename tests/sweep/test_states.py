@@ -97,6 +97,38 @@ def test_what_a_stack_only_reads_is_not_its_own(tmp_path: Path) -> None:
     assert set(stack.urns) == {"locations/l/models/m"}
 
 
+def test_what_a_stack_is_on_and_runs_as_is_known(tmp_path: Path) -> None:
+    email = "vertex-vllm-dev@p.iam.gserviceaccount.com"
+    resources = [
+        {"urn": "a", "type": "t", "id": ENDPOINT, "external": True, "inputs": {"project": "p"}},
+        {
+            "urn": "b",
+            "type": "t",
+            "id": "p/r/x",
+            "inputs": {"project": "p", "member": f"serviceAccount:{email}"},
+        },
+        {"urn": "c", "type": "t", "id": "p/r/y", "inputs": {"member": "user:somebody@example.com"}},
+    ]
+    export = {"deployment": {"resources": resources}}
+    (stack,) = states(tmp_path, export=export).stacks
+    assert stack.uses == {"locations/us-central1/endpoints/12", "serviceAccounts/vertex-vllm-dev"}
+    resources.append({"urn": "d", "type": "t", "id": f"projects/p/serviceAccounts/{email}"})
+    (stack,) = states(tmp_path, export=export).stacks
+    assert stack.uses == {"locations/us-central1/endpoints/12"}
+
+
+def test_a_state_says_when_it_was_written_and_since_when_it_has_a_thing(tmp_path: Path) -> None:
+    resource = {"urn": "a", "type": "t", "id": ENDPOINT, "inputs": {"project": "p"}}
+    made = {**resource, "created": "2026-11-26T08:00:00.123456789Z"}
+    manifest = {"time": "2026-11-26T10:00:00.5+01:00"}
+    (stack,) = states(tmp_path, export={"deployment": {"manifest": manifest, "resources": [made]}}).stacks
+    assert stack.written is not None
+    assert stack.written.isoformat() == "2026-11-26T09:00:00.500000+00:00"
+    assert [each.isoformat()[:19] for each in stack.since.values()] == ["2026-11-26T08:00:00"]
+    (stack,) = states(tmp_path, export={"deployment": {"resources": [resource]}}).stacks
+    assert (stack.written, stack.since) == (None, {})
+
+
 @pytest.mark.parametrize(
     ("content", "running"),
     [
@@ -147,6 +179,7 @@ def test_pulumi_cloud_tells_itself(tmp_path: Path) -> None:
 def test_a_stack_of_the_same_name_that_is_another_is_not_read(tmp_path: Path) -> None:
     (never,) = states(tmp_path, listed=[{"name": "dev"}]).stacks
     assert never.unread == "stack dev of this backend was never deployed"
+    assert not never.failed
     resource = {"urn": "urn:2", "type": "t", "id": ENDPOINT, "inputs": {"project": "another-project"}}
     (other,) = states(tmp_path, export={"deployment": {"resources": [resource]}}).stacks
     assert other.unread == "stack dev of this backend is of another-project, not of p"
@@ -163,6 +196,7 @@ def test_after_a_destroy_the_settings_say_the_project(tmp_path: Path) -> None:
 def test_an_export_of_another_shape_is_not_an_empty_state(tmp_path: Path, export: Any) -> None:
     (stack,) = states(tmp_path, export=export).stacks
     assert stack.unread
+    assert stack.failed
 
 
 def test_without_pulumi_or_login_nothing_is_known(tmp_path: Path) -> None:
