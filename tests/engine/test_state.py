@@ -247,8 +247,10 @@ def test_the_services_secrets_and_its_lock(stack: EngineStack, service: PulumiCl
     assert not kept.active
     stack.cloud.admin.timing(mode="manual")
     child = stack.start("up", "--yes", "--skip-preview", "--non-interactive")
-    until(lambda: len(stack.cloud.admin.requests(path=":deployModel")) > 1, 120)
-    kill_group(child)
+    try:
+        until(lambda: len(stack.cloud.admin.requests(path=":deployModel")) > 1, LIMIT)
+    finally:
+        kill_group(child)
     assert kept.active
     stack.cloud.admin.timing(mode="immediate")
     stack.cloud.admin.advance()
