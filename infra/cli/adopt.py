@@ -57,7 +57,7 @@ def adopt(
     \b
     Exit status:
       0  written; what differs is in the text
-      2  wrong usage, no such endpoint, or its container cannot become a stack file
+      2  wrong usage, no such endpoint, its container cannot become a stack file, or the one that was written is refused
       8  Vertex AI cannot be asked
     """
     import yaml
@@ -65,6 +65,7 @@ def adopt(
     from infra.client import ClientError
     from infra.client.endpoint import ROOT
     from infra.client.google import Google
+    from infra.provider.deployed import live_model
     from infra.recipes import StackError
     from infra.recipes.existing import container_differences, stack_file_of
 
@@ -81,7 +82,7 @@ def adopt(
         with Google(found) as google:
             live = google.endpoint()
             deployed = _chosen(live, deployed_model)
-            model = google.model(str(deployed["model"]))
+            model = google.model(live_model(deployed))
     except ClientError as error:
         give_up(error)
     container = model.get("containerSpec") or {}
@@ -148,6 +149,7 @@ def _imports(found: Endpoint, live: Json, deployed: Json) -> Json:
     """The file for ``pulumi import --file``: endpoint, model and deployment, below the components that own them."""
     from components import deployment, endpoint, model, serving
     from infra.program import NAME
+    from infra.provider.deployed import live_model
 
     def component(name: str, logical: str, token: str, parent: str | None = None) -> Json:
         above = {"parent": parent} if parent else {}
@@ -158,7 +160,7 @@ def _imports(found: Endpoint, live: Json, deployed: Json) -> Json:
 
     parent = f"projects/{found.project}/locations/{found.region}"
     where = f"{parent}/endpoints/{found.id}"
-    uploaded = str(deployed["model"]).partition("@")[0].rpartition("/")[2]
+    uploaded = live_model(deployed).rpartition("/")[2]
     return {
         "resources": [
             component("served", NAME, serving.TOKEN),
@@ -200,6 +202,8 @@ def _planned(stack_file: Path, region: str, container: Json, differences: Any) -
 
 def _report(found: Endpoint, live: Json, deployed: Json, container: Json) -> Json:
     """What is there, and the settings that a stack needs to take it over."""
+    from infra.recipes.existing import needs_token
+
     account = deployed.get("serviceAccount")
     split = live.get("trafficSplit") or {}
     return {
@@ -212,7 +216,7 @@ def _report(found: Endpoint, live: Json, deployed: Json, container: Json) -> Jso
             "vertex-vllm:endpointId": found.id,
             **({"vertex-vllm:serviceAccount": account} if account else {}),
         },
-        "needs_token": any(each.get("name") == "HF_TOKEN" for each in container.get("env", ())),
+        "needs_token": needs_token(container),
         "left": {
             str(each["id"]): int(split.get(str(each["id"]), 0))
             for each in live.get("deployedModels") or ()

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from infra.ids import content_hash, model_id
 
 TOKEN_VARIABLE = "HF_TOKEN"
+TOKEN_VARIABLES = (TOKEN_VARIABLE, "HUGGING_FACE_HUB_TOKEN")
+"""Where huggingface_hub looks for a token, in its order (huggingface_hub/utils/_auth.py)."""
 SOURCE_VARIABLE = "DEPLOY_SOURCE"
+
+_HIDDEN = "(hidden)"
+_HF_TOKEN = re.compile(r"hf_[A-Za-z0-9]{20,}")
+#: What an argument or a variable with a secret is called. Not every token: --max-prompt-adapter-token is a number.
+_SECRET_NAME = re.compile(
+    r"(api|access|secret|private)[_-]?key|password|passwd|passphrase|secret|(hf|hub|auth|bearer|access)[_-]token",
+    re.IGNORECASE,
+)
 
 
 def container_of(spec: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -52,7 +63,8 @@ def container_to_api(spec: Mapping[str, Any], token: str | None) -> dict[str, An
 def container_from_api(api: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
     """A container spec as the inputs have it, and the token that was among its environment variables."""
     environment = {str(each["name"]): str(each.get("value", "")) for each in api.get("env", ())}
-    token = environment.pop(TOKEN_VARIABLE, None)
+    given = [environment.pop(name, "") for name in TOKEN_VARIABLES]
+    token = next((each for each in given if each), None)
     timeout = str(api.get("deploymentTimeout", "")).removesuffix("s")
     spec = {
         "imageUri": api.get("imageUri"),
@@ -66,6 +78,26 @@ def container_from_api(api: Mapping[str, Any]) -> tuple[dict[str, Any], str | No
         "deploymentTimeoutSeconds": int(float(timeout)) if timeout else None,
     }
     return container_of(spec), token
+
+
+def without_secrets(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A container spec that this project did not write, for the state: tokens, keys and passwords are hidden.
+
+    Where something is hidden, it is no longer the same container: the program never asks for a hidden value.
+    """
+    args: list[str] = []
+    for word in spec.get("args", ()):
+        flag, _equals, value = word.partition("=")
+        if _SECRET_NAME.search(flag) and value and not value.isdecimal():
+            word = f"{flag}={_HIDDEN}"
+        elif args and "=" not in args[-1] and _SECRET_NAME.search(args[-1]) and not word.startswith("-"):
+            word = _HIDDEN
+        args.append(_HF_TOKEN.sub(_HIDDEN, word))
+    env = {
+        name: _HIDDEN if _SECRET_NAME.search(name) else _HF_TOKEN.sub(_HIDDEN, value)
+        for name, value in spec.get("env", {}).items()
+    }
+    return container_of({**spec, "args": args, "env": env})
 
 
 def digest(token: str | None, key: str) -> str | None:

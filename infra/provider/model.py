@@ -131,13 +131,13 @@ class Model(Resource):
 
     def create(self, ctx: Context, inputs: Properties) -> State:
         """Uploads the model, or adopts the one that an interrupted run uploaded."""
-        return self._settle(ctx, inputs, None, None)
+        return self._settle(ctx, inputs, {}, None)
 
     def update(
         self, ctx: Context, id: str, state: Properties, old_inputs: Properties, news: Properties
     ) -> State:
         """Changes display name and labels; first finishes an upload that another run began."""
-        return self._settle(ctx, {**news, "modelId": _name(id).id}, state.get("operation"), id)
+        return self._settle(ctx, {**news, "modelId": _name(id).id}, state, id)
 
     def read(self, ctx: Context, id: str, state: Properties, inputs: Properties) -> State | None:
         """The model as it is, or None when it is gone. Its token is neither read into inputs nor into outputs."""
@@ -166,11 +166,13 @@ class Model(Resource):
         if live.get("artifactUri"):
             read["artifactUri"] = live["artifactUri"]
         if spec and spec != _spec(inputs):
-            read["containerSpec"] = spec
+            read["containerSpec"] = content.without_secrets(spec)
         labels = adoption.own_labels(live, inputs)
         if labels != (inputs.get("labels") or {}):
             read["labels"] = labels
-        outputs = _outputs(read, live)
+        # An imported one that is not the first version is named with it, as its deployment is.
+        named = bool(_version(state)) or (not state and str(live.get("versionId", "1")) != "1")
+        outputs = _outputs(read, live, named=named)
         if token is None and "hfTokenDigest" in state:
             outputs["hfTokenDigest"] = state["hfTokenDigest"]
         else:
@@ -225,14 +227,14 @@ class Model(Resource):
                 f"{e.seconds:.0f} s. Run `pulumi destroy` again: it goes on from there."
             ) from None
 
-    def _settle(self, ctx: Context, inputs: Properties, operation: str | None, id: str | None) -> State:
+    def _settle(self, ctx: Context, inputs: Properties, state: Properties, id: str | None) -> State:
         name = _name(id) if id else Name(inputs["project"], inputs["location"], inputs["modelId"])
         vertex = self._connector.connect(ctx, name.location)
         full = id or f"{name.parent}/models/{name.id}"
         request = Request(name.project, name.location)
         begun = time.monotonic()
         try:
-            live, adopted = self._ensure(ctx, vertex, inputs, name, full, operation)
+            live, adopted = self._ensure(ctx, vertex, inputs, name, full, state)
             if id is None:
                 adoption.must_be_ours(ctx, live, inputs)
             live = adoption.agree(vertex, live, inputs)
@@ -248,7 +250,7 @@ class Model(Resource):
         except (ApiError, Interrupted) as e:
             doing = "upload" if id is None else "change"
             raise _error(doing, name, request, e, inputs.get("hfToken")) from None
-        outputs = _outputs(inputs, live)
+        outputs = _outputs(inputs, live, named=bool(_version(state)))
         resource = outputs["name"].partition("@")[0]
         self._living.add(resource)
         if _keeps(inputs) and not adopted:
@@ -264,7 +266,7 @@ class Model(Resource):
         return State(resource, outputs)
 
     def _ensure(
-        self, ctx: Context, vertex: Vertex, inputs: Properties, name: Name, full: str, operation: str | None
+        self, ctx: Context, vertex: Vertex, inputs: Properties, name: Name, full: str, state: Properties
     ) -> tuple[Json, bool]:
         """The model as it is, uploaded if need be, and whether it was there before this call."""
         from infra.provider.operations import StillRunning, running, wait
@@ -272,8 +274,9 @@ class Model(Resource):
         patience = Patience(ctx, CHANGE, vertex.pace.scale)
         limit = ctx.timeout or vertex.pace.upload
         uploaded = False
+        operation: str | None = state.get("operation")
         alias = content.version_alias(f"{ctx.project}/{ctx.stack}", inputs) if _keeps(inputs) else ""
-        wanted = f"{full}@{alias}" if alias else full
+        wanted = f"{full}@{alias}" if alias else f"{full}{_version(state)}"
         while True:
             # Operations first: one that ends between the two looks has left what the second one sees.
             if operation and not _under_way(vertex, operation):
@@ -283,7 +286,9 @@ class Model(Resource):
             if live is not None:
                 return live, not uploaded
             beside = vertex.get_model(full) if alias else None
-            if beside is not None:
+            if (
+                beside is not None and not state
+            ):  # one that the state has is ours, whatever its labels are now
                 adoption.must_be_ours(ctx, beside, inputs)
             try:
                 if operation is None:
@@ -329,7 +334,7 @@ def _check_environment(news: Properties, failures: Failures) -> None:
     environment = spec.get("env") if isinstance(spec, Mapping) else None
     for variable in environment if isinstance(environment, Mapping) else ():
         path = f"containerSpec.env.{variable}"
-        if variable == content.TOKEN_VARIABLE:
+        if variable in content.TOKEN_VARIABLES:
             failures(path, "would be readable in the state; give the token as hfToken, which is a secret.")
         elif variable.startswith("AIP_"):
             failures(path, "begins with AIP_, which Vertex AI keeps for its own variables; rename it.")
@@ -395,12 +400,20 @@ def _echo(inputs: Properties) -> Properties:
     return {key: value for key, value in inputs.items() if key != "hfToken"}
 
 
-def _outputs(inputs: Properties, live: Json) -> Properties:
+def _version(state: Properties) -> str:
+    """The version that the name in a state has, as ``@2``; empty where it has none."""
+    name = state.get("name")
+    found = model_name(name) if isinstance(name, str) else None
+    return f"@{found.version}" if found and found.version else ""
+
+
+def _outputs(inputs: Properties, live: Json, *, named: bool) -> Properties:
+    """The outputs; `named` says that the name has the version although the resource does not keep versions."""
     name = str(live["name"]).partition("@")[0]
     outputs = {key: value for key, value in _echo(inputs).items() if value is not None}
     return {
         **outputs,
-        "name": f"{name}@{live.get('versionId', '1')}" if _keeps(inputs) else name,
+        "name": f"{name}@{live.get('versionId', '1')}" if _keeps(inputs) or named else name,
         "modelId": name.rpartition("/")[2],
         "versionId": live.get("versionId", "1"),
         "createTime": live.get("createTime", ""),

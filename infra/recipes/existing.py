@@ -6,18 +6,25 @@ what the plan of the new stack file would start otherwise is said, for that woul
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from infra.recipes.arguments import ENTRYPOINT, KEY_OF_FLAG
-from infra.recipes.errors import PlanError
+from infra.recipes.arguments import CHAT_TEMPLATE, ENTRYPOINT, KEY_OF_FLAG
+from infra.recipes.catalog import catalog
+from infra.recipes.checks.secrets import secret_in
+from infra.recipes.errors import PlanError, UnknownModel, hide_secrets
 from infra.recipes.stackfile import VllmOptions
+from infra.recipes.templates import NO_CHAT
 
-__all__ = ["arguments_of", "container_differences", "stack_file_of"]
+__all__ = ["arguments_of", "container_differences", "needs_token", "stack_file_of"]
 
 Json = dict[str, Any]
 MODEL: Final = "--model"
 _MODEL_ID: Final = "MODEL_ID"
+_TOKENS: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+"""Where the container finds a token that the stack gives as `vertex-vllm:hfToken` (huggingface_hub/utils/_auth.py)."""
+_SECRET: Final = re.compile(r"KEY|TOKEN|SECRET|PASS", re.IGNORECASE)
 _SWITCHES: Final = frozenset(
     flag
     for flag, key in KEY_OF_FLAG.items()
@@ -90,6 +97,8 @@ def stack_file_of(container: Mapping[str, Any], deployed: Mapping[str, Any], *, 
             {"metric_name": each["metricName"], "target": int(each["target"])} for each in metrics
         ]
     options, extra = _options(arguments)
+    if CHAT_TEMPLATE not in arguments and _has_no_template(model):
+        options["chat_template"] = NO_CHAT  # the stack file has to say it
     container_options: Json = {"image_uri": container.get("imageUri", "")}
     if container.get("sharedMemorySizeMb"):
         container_options["shared_memory_size_mb"] = int(container["sharedMemorySizeMb"])
@@ -131,14 +140,16 @@ def container_differences(planned: Mapping[str, Any], container: Mapping[str, An
     compare("command", list(container.get("command", ())), planned["command"])
     runs, plans = list(container.get("args", ())), list(planned["args"])
     if runs != plans:
-        for word in [each for each in runs if each not in plans]:
+        for word in _shown_words([each for each in runs if each not in plans]):
             found.append(f"argument {word} runs and is not planned")
         for word in [each for each in plans if each not in runs]:
             found.append(f"argument {word} is planned and does not run")
         if sorted(runs) == sorted(plans):
             found.append("the arguments are the same in another order")
-    for name in sorted({*environment, *planned["env"]} - {"HF_TOKEN", "DEPLOY_SOURCE"}):
-        compare(f"environment variable {name}", environment.get(name), planned["env"].get(name))
+    for name in sorted({*environment, *planned["env"]} - {*_TOKENS, "DEPLOY_SOURCE"}):
+        value = environment.get(name)
+        shown = "a value that is not shown" if value and _SECRET.search(name) else hide_secrets(value)
+        compare(f"environment variable {name}", shown, planned["env"].get(name))
     compare("ports", [int(each["containerPort"]) for each in container.get("ports", ())], planned["ports"])
     compare("predict route", container.get("predictRoute"), planned["predictRoute"])
     compare("health route", container.get("healthRoute"), planned["healthRoute"])
@@ -148,6 +159,24 @@ def container_differences(planned: Mapping[str, Any], container: Mapping[str, An
     return found
 
 
+def needs_token(container: Mapping[str, Any]) -> bool:
+    """Whether a container was uploaded with a Hugging Face token."""
+    return any(each.get("name") in _TOKENS and each.get("value") for each in container.get("env", ()))
+
+
+def _has_no_template(model: str) -> bool:
+    try:
+        return not catalog().model(model).chat_template
+    except UnknownModel:
+        return False
+
+
+def _shown_words(words: Sequence[str]) -> list[str]:
+    """Arguments without the secrets among them."""
+    secrets = [secret_in(words, number) for number in range(len(words))]
+    return [secret.shown if secret else word for secret, word in zip(secrets, words, strict=True)]
+
+
 def _options(arguments: Mapping[str, str | None]) -> tuple[Json, list[str]]:
     """The options of vLLM, and the arguments that none of them says."""
     options: Json = {name: value for name, value in _DEFAULT_OFF.items()}
@@ -155,7 +184,9 @@ def _options(arguments: Mapping[str, str | None]) -> tuple[Json, list[str]]:
     for flag, value in arguments.items():
         key = KEY_OF_FLAG.get(flag)
         if key is None:
-            extra.append(flag if value is None else f"{flag}={value}")
+            word = flag if value is None else f"{flag}={value}"
+            if secret_in([word], 0) is None:  # it would be refused, and stand in the file until then
+                extra.append(word)
         elif key.startswith("vllm."):
             options[key.removeprefix("vllm.")] = True if flag in _SWITCHES else _typed(key, value or "")
     return options, extra

@@ -38,7 +38,10 @@ class StackEngine:
         return self.stack.rpartition("/")[2]
 
     def backend(self) -> str:
-        """Address of where the state lies, e.g. `file:///home/me/state`, `gs://bucket`, `https://app.pulumi.com/me`."""
+        """Address of where the state lies, e.g. `file:///home/me/state`, `gs://bucket`, `https://app.pulumi.com/me`.
+
+        Empty for a service of your own whose console Pulumi does not know (PULUMI_CONSOLE_DOMAIN names it).
+        """
         return str(json.loads(self._run("whoami", "--json", "--verbose")).get("url", ""))
 
     def updating(self) -> bool:

@@ -164,7 +164,7 @@ def _unlock(
         found = locks.in_bucket(
             backend, project, engine.short_name, lambda bucket, prefix: cloud().objects(bucket, prefix)
         )
-    elif backend.startswith(("http://", "https://")):
+    elif not backend or backend.startswith(("http://", "https://")):
         found = [locks.Lock()] if engine.updating() else []
     else:
         found = None

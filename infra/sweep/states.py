@@ -129,12 +129,13 @@ def read_states(
         return States(project_label=label, unread=str(error), gone=lost)
 
     def one(name: str) -> StackState:
-        if not names[name].get("lastUpdate"):
+        # While a run works on it, Pulumi Cloud's list has no time of the last one.
+        busy = bool(names[name].get("updateInProgress"))
+        if not busy and not names[name].get("lastUpdate"):
             return StackState(
                 name=name.rpartition("/")[2], unread=f"stack {name} of this backend was never deployed"
             )
         stack = Pulumi(name, pulumi.root, pulumi.environ)
-        busy = bool(names[name].get("updateInProgress"))
         return read_stack(stack, project, backend, cloud_project, in_progress=busy, remote=remote)
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -214,7 +215,7 @@ def _run(
 ) -> tuple[str, bool]:
     """What is known of a run, and whether that is all there is to know."""
     parts = urlsplit(backend)
-    if parts.scheme in ("http", "https"):
+    if in_progress or parts.scheme in ("http", "https"):
         return ("an update is in progress" if in_progress else ""), True
     place = locks.folder_of(backend)
     if place is not None:

@@ -84,6 +84,12 @@ class Console:
         live = self.cloud.http.get(self.endpoint).raise_for_status().json()
         return list(live.get("deployedModels", ()))
 
+    @property
+    def split(self) -> Json:
+        """Who has how much of the traffic."""
+        live = self.cloud.http.get(self.endpoint).raise_for_status().json()
+        return dict(live.get("trafficSplit", {}))
+
     def scale(self, **resources: Any) -> None:
         """Changes the deployment's resources in place."""
         mask = ",".join(f"dedicatedResources.{key}" for key in resources)
@@ -131,6 +137,10 @@ def revoke_and_disable(console: Console) -> None:
     console("POST", f"/v1/projects/{PROJECT}/services/compute.googleapis.com:disable", body)
 
 
+def take_the_traffic(console: Console) -> None:
+    console("PATCH", console.endpoint, {"trafficSplit": {}}, updateMask="trafficSplit")
+
+
 def delete_the_model(console: Console) -> None:
     console.undeploy()
     console("DELETE", f"/v1/{console.outputs['model']}")
@@ -165,6 +175,12 @@ CHANGES: dict[str, tuple[Callable[[Console], None], str, tuple[str, ...], str]] 
             "5 to update",
         ),
         "5 updated",
+    ),
+    "traffic": (
+        take_the_traffic,
+        "1 to update",
+        ("- trafficPercent: 0", "1 to update"),
+        "1 updated",
     ),
     "two grants and an API": (
         revoke_and_disable,
@@ -237,6 +253,7 @@ def test_what_was_changed_by_hand(served: EngineStack, what: str) -> None:
     served.preview("--expect-no-changes")
     after = Console(served.cloud, served.outputs())
     assert [each["id"] for each in after.deployed] == [before["deployed_model_id"]]
+    assert after.split == {before["deployed_model_id"]: 100}
     assert ask(after.outputs, print).text
 
 

@@ -124,6 +124,53 @@ def test_what_a_notebook_made_is_taken_over(stack: EngineStack, made_by_hand: st
     assert ACCOUNT in str(state["service accounts"])
 
 
+def redeploy_a_second_version(cloud: LocalCloud, endpoint: str) -> dict[str, Any]:
+    """Uploads the same container once more, the token under its older name, and deploys that; what serves then."""
+    (first,) = live(cloud, endpoint)["deployedModels"]
+    model = cloud.http.get(f"/v1/{first['model']}").raise_for_status().json()
+    spec = model["containerSpec"]
+    for each in spec["env"]:
+        each["name"] = {"HF_TOKEN": "HUGGING_FACE_HUB_TOKEN"}.get(each["name"], each["name"])
+    parent, _, _ = endpoint.partition("/endpoints/")
+    version = {"displayName": "again", "containerSpec": spec, "versionAliases": ["default"]}
+    deployed = {key: first[key] for key in ("dedicatedResources", "serviceAccount")}
+    deployed["model"] = f"{first['model']}@2"
+    for path, body in (
+        (f"{parent}/models:upload", {"parentModel": first["model"], "model": version}),
+        (f"{endpoint}:undeployModel", {"deployedModelId": first["id"]}),
+        (f"{endpoint}:deployModel", {"deployedModel": deployed, "trafficSplit": {"0": 100}}),
+    ):
+        started = cloud.http.post(f"/v1/{path}", json=body).raise_for_status().json()
+        cloud.finished(f"/v1/{started['name']}")
+    (second,) = live(cloud, endpoint)["deployedModels"]
+    return dict(second)
+
+
+def test_a_later_version_is_taken_over_stopped_and_started(stack: EngineStack, made_by_hand: str) -> None:
+    cloud = stack.cloud
+    second = redeploy_a_second_version(cloud, made_by_hand)
+    assert second["modelVersionId"] == "2"
+    deployments = len(cloud.admin.requests(path=":deployModel"))
+
+    said = adopt(stack, made_by_hand.rpartition("/")[2], "--project", PROJECT, "--region", REGION)
+    assert "the stack file starts the same container: nothing is deployed anew" in said.stdout, said.stderr
+    assert "pulumi config set --secret vertex-vllm:hfToken" in said.stdout
+    follow(stack, said.stdout)
+    stack.up()
+
+    assert stack.outputs()["model"] == f"{second['model']}@2"
+    assert stack.outputs()["deployed_model_id"] == second["id"]
+    assert len(cloud.admin.requests(path=":deployModel")) == deployments
+    assert TOKEN not in stack("stack", "export").output
+    stack.configure(stopped="true")
+    assert stack.up().has("1 deleted")
+    stack.configure(stopped=None)
+    assert stack.up().has("1 created")
+    (started,) = live(cloud, made_by_hand)["deployedModels"]
+    assert (started["model"], started["modelVersionId"]) == (second["model"], "2")
+    stack.preview("--expect-no-changes")
+
+
 def test_another_token_rolls_without_a_gap(stack: EngineStack, made_by_hand: str) -> None:
     """The token cannot be read back; a digest tells that it is another one."""
     said = adopt(stack, made_by_hand.rpartition("/")[2], "--project", PROJECT, "--region", REGION)

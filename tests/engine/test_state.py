@@ -6,17 +6,23 @@ token that was in the configuration before and is in the state still (docs/state
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
+import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from infra.local.cloud.testing import PROJECT, REGION
 from infra.local.stack.report import billable
+from tests.engine.pulumi_cloud import PulumiCloud, pulumi_cloud
 from tests.engine.support import LIMIT, EngineStack, kill_group
+from tests.provider.harness import until
 
 TOKEN = "hf_distinctiveOfTheStateTests"
 DENIED = "hf_deniedDistinctiveOfTheStateTests"
@@ -30,9 +36,10 @@ _VERBOSE = re.compile(r"[IWE]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [a-z_0-9]+\.go:\d+\]
 class Watched:
     """Runs the engine with every log there is, and keeps all that could hold a secret."""
 
-    def __init__(self, stack: EngineStack, folder: Path) -> None:
+    def __init__(self, stack: EngineStack, folder: Path, service: PulumiCloud | None = None) -> None:
         self.stack = stack
         self.folder = folder
+        self.service = service
         self.kept: dict[str, str] = {}
         self.arguments: set[str] = set()
         self.rotated = False
@@ -92,9 +99,20 @@ class Watched:
         assert not found, "\n\n".join(found)
 
 
-@pytest.fixture(params=["file", "gs"])
-def watched(request: pytest.FixtureRequest, stack: EngineStack, tmp_path: Path) -> Watched:
+@pytest.fixture
+def service() -> Iterator[PulumiCloud]:
+    """A stand-in of Pulumi Cloud."""
+    with pulumi_cloud() as running:
+        yield running
+
+
+@pytest.fixture(params=["file", "gs", "service"])
+def watched(
+    request: pytest.FixtureRequest, stack: EngineStack, service: PulumiCloud, tmp_path: Path
+) -> Watched:
     """A stack on one of the backends; the setting of its token is encrypted."""
+    if request.param == "service":
+        log_in(stack, service)
     if request.param == "gs":
         stack.cloud.admin.enable("storage.googleapis.com")
         bucket = {"name": STATE_BUCKET, "location": REGION.upper()}
@@ -108,7 +126,22 @@ def watched(request: pytest.FixtureRequest, stack: EngineStack, tmp_path: Path) 
     stack.extra_environment["PULUMI_DEBUG_COMMANDS"] = "true"
     set_token(stack, TOKEN)
     stack.configure(maxUsdPerHour=None)
-    return Watched(stack, tmp_path / "kept")
+    return Watched(stack, tmp_path / "kept", service if request.param == "service" else None)
+
+
+def log_in(stack: EngineStack, service: PulumiCloud) -> None:
+    """Makes the stack one of the service, which then encrypts its secrets."""
+    stack.extra_environment |= {
+        "PULUMI_BACKEND_URL": service.url,
+        "PULUMI_ACCESS_TOKEN": service.token,
+        "PULUMI_CONSOLE_DOMAIN": "console.invalid",  # without it pulumi tells the address of api.pulumi.com only
+    }
+    path = stack.folder / f"Pulumi.{stack.name}.yaml"
+    settings = yaml.safe_load(path.read_text())
+    del settings["encryptionsalt"], settings["config"]["vertex-vllm:hfToken"]
+    path.write_text(yaml.safe_dump(settings))
+    stack("login", service.url)
+    stack("stack", "init", stack.name)
 
 
 def set_token(stack: EngineStack, token: str) -> None:
@@ -125,8 +158,10 @@ def set_token(stack: EngineStack, token: str) -> None:
     )
 
 
-def stored(stack: EngineStack) -> dict[str, str]:
-    """Every file of the backend."""
+def stored(stack: EngineStack, service: PulumiCloud | None) -> dict[str, str]:
+    """Every file of the backend, or all that the service was given to keep."""
+    if service is not None:
+        return {f"call {number}": text for number, text in enumerate(service.stored)}
     if "PULUMI_BACKEND_URL" not in stack.extra_environment:
         return {
             str(path): path.read_text(errors="replace") for path in stack.backend.rglob("*") if path.is_file()
@@ -184,13 +219,75 @@ def test_a_life_keeps_the_token_secret(watched: Watched) -> None:
     watched.keep("export", stack("stack", "export").output)
     watched.keep("outputs", stack("stack", "output", "--json").output)
     watched.keep("requests", str(stack.cloud.admin.requests()))
-    assert len(stored(stack)) > 5
-    for name, text in stored(stack).items():
+    assert len(stored(stack, watched.service)) > 5
+    for name, text in stored(stack, watched.service).items():
         watched.keep(name, text)
     watched("destroy")
-    for name, text in stored(stack).items():
+    for name, text in stored(stack, watched.service).items():
         watched.keep(name, text)
     left = billable(stack.cloud.admin.state())
     assert STATE_BUCKET in str(left) or left == {}
     assert watched.arguments
     watched.assert_secret(TOKEN, DENIED)
+
+
+def test_the_services_secrets_and_its_lock(stack: EngineStack, service: PulumiCloud) -> None:
+    """Who is killed leaves a run that the service takes for alive; `recover` and `sweep` see it."""
+    log_in(stack, service)
+    set_token(stack, TOKEN)
+    stack.configure(maxUsdPerHour=None)
+    settings = (stack.folder / f"Pulumi.{stack.name}.yaml").read_text()
+    assert "secure: " in settings
+    assert "encryptionsalt" not in settings
+    stack.up()
+    (kept,) = service.stacks.values()
+    outputs = stack.outputs()
+    undeploy = {"deployedModelId": outputs["deployed_model_id"]}
+    stack.cloud.http.post(f"/v1/{outputs['endpoint']}:undeployModel", json=undeploy).raise_for_status()
+    assert not kept.active
+    stack.cloud.admin.timing(mode="manual")
+    child = stack.start("up", "--yes", "--skip-preview", "--non-interactive")
+    try:
+        until(lambda: len(stack.cloud.admin.requests(path=":deployModel")) > 1, LIMIT)
+    finally:
+        kill_group(child)
+    assert kept.active
+    stack.cloud.admin.timing(mode="immediate")
+    stack.cloud.admin.advance()
+
+    assert stack.up(ok=False).has("Another update is currently in progress")
+    swept = command(stack, "sweep", "--stack", stack.name, "--project", PROJECT, "--json")
+    assert "an update is in progress" in swept.stdout, swept.stdout + swept.stderr
+    refused = command(stack, "recover", "--stack", stack.name)
+    assert refused.returncode == 9, refused.stdout + refused.stderr
+    assert kept.active
+    recovered = command(stack, "recover", "--stack", stack.name, "--yes")
+    assert recovered.returncode == 0, recovered.stdout + recovered.stderr
+    assert not kept.active
+
+    stack.up()
+    stack.preview("--expect-no-changes")
+    assert len(stack.cloud.admin.requests(path=":deployModel")) == 2
+    deployment = kept.deployment["deployment"]
+    assert deployment["secrets_providers"]["type"] == "service"
+    (model,) = [each for each in deployment["resources"] if each["type"] == "vertexserving:index:Model"]
+    secret = base64.b64decode(model["inputs"]["hfToken"]["ciphertext"])
+    assert kept.key.decrypt(secret).decode().strip('"') == TOKEN
+    stack.destroy()
+    assert billable(stack.cloud.admin.state()) == {}
+    assert not [text for text in service.stored if TOKEN in text]
+    stack("stack", "rm", "--yes")
+    assert not service.stacks
+
+
+def command(stack: EngineStack, *words: str) -> subprocess.CompletedProcess[str]:
+    """`vertex-vllm` in the copy of the project."""
+    return subprocess.run(
+        [sys.executable, "-m", "infra.cli", *words],
+        cwd=stack.folder,
+        env=stack.env | {"PYTHONPATH": str(stack.folder), "COLUMNS": "200"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )

@@ -212,6 +212,19 @@ def test_pulumi_cloud_says_that_an_update_is_in_progress(tmp_path: Path) -> None
     assert recovered(engine, tmp_path, may=True).lock is True
 
 
+def test_a_service_whose_address_pulumi_does_not_tell_is_asked_too(tmp_path: Path) -> None:
+    """`pulumi whoami` has an empty address for a service whose console it does not know."""
+
+    class Own(FakeEngine):
+        def cancel(self) -> None:
+            self._note("cancel")
+
+    engine = Own("", pending_state())
+    with pytest.raises(InUse, match="somebody unknown"):
+        recovered(engine, tmp_path)
+    assert recovered(engine, tmp_path, may=True).lock is True
+
+
 def test_a_backend_whose_locks_cannot_be_read(tmp_path: Path) -> None:
     engine = FakeEngine("s3://bucket", pending_state())
     with pytest.raises(InUse, match="s3://bucket, whose locks cannot be read"):
