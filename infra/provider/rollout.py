@@ -53,6 +53,8 @@ class Rollout:
         ended: The deployment operation of this call that succeeded, if there was one.
         uncertain: Google did not answer a request to deploy, so that it may be under way unseen.
         serving: It is deployed; only traffic, replicas and autoscaling may have to change.
+        begun: A deployment of it that has not failed, as far as was seen; empty where there is none. It goes on at
+            Google, or has ended and could not be looked at.
     """
 
     def __init__(self, ctx: Context, vertex: Vertex, plan: Plan, admit: Callable[[Json], None]) -> None:
@@ -66,8 +68,9 @@ class Rollout:
         self.ended: Ended | None = None
         self.uncertain = False
         self.serving = False
+        self.begun = ""
         self._told = False  # Google names the models that are being deployed
-        self._begun: str | None = None  # an operation of an earlier run that is still under way
+        self._earlier: str | None = None  # an operation of an earlier run that is still under way
 
     def ensure(self, operation: str | None) -> Mapping[str, Any]:
         """The deployed model as it is, deployed if need be.
@@ -86,13 +89,13 @@ class Rollout:
         ours = operation is not None
         if operation and not self._under_way(operation):
             operation = None
-        succeeded = False
+        succeeded, stage = False, ""
         while True:
             # Operations first: one that ends between the two looks has left what the second one sees.
             others = [] if operation or succeeded else self._deployments_under_way()
             live = self._look()
             if live is not None:
-                self._begun, self.serving = operation, True
+                self._earlier, self.serving, self.begun = operation, True, ""
                 return live
             name, ended = "", None
             if succeeded:
@@ -103,7 +106,7 @@ class Rollout:
                     if operation is None:
                         operation, ours = self._join(others) if others else (self._deploy(), True)
                         foreign = not ours and self._told
-                    name = operation
+                    name, self.begun = operation, "" if foreign else operation
                     doing = "deploying" if ours else "waiting for a deployment under way on the endpoint"
                     try:
                         ended = self._wait(operation, doing)
@@ -115,8 +118,10 @@ class Rollout:
                     if ended.error is None:
                         succeeded, self.ended = ours, ended if ours else None
                         continue
+                    self.begun = ""
                     error = cause(self._ctx, self._vertex, self.endpoint, self._plan.id, ended, ended.error)
                 except ApiError as e:
+                    e.stage = stage = e.stage or stage
                     error = e
                     self.uncertain = self.uncertain or not e.answered
                 if ended is not None and not ours:
@@ -131,8 +136,8 @@ class Rollout:
             StillRunning, ApiError, Interrupted: as they say.
         """
         patience = Patience(self._ctx, CHANGE, self._vertex.pace.scale)
-        if self._begun:
-            self._wait(self._begun, _CHANGING)
+        if self._earlier:
+            self._wait(self._earlier, _CHANGING)
             live = self._look() or live
         while mask := scaling_mask(self._plan, live):
             try:
@@ -183,10 +188,9 @@ class Rollout:
         """A deployment under way on the endpoint, and whether it is known to be this one's."""
         # An operation does not tell which deployed model it is for. If Google does not either, it is waited for, and
         # whatever it was, the next look tells whether this one is still needed.
-        known = self._vertex.being_deployed(self._plan.endpoint_name) or frozenset()
-        listed = {str(each.get("id")) for each in self.endpoint.get("deployedModels") or ()}
-        self._told = bool(known - listed)
-        return others[0], self._plan.id in known
+        told = _being_deployed(self._vertex, self.endpoint, self._plan.endpoint_name)
+        self._told = bool(told)
+        return others[0], self._plan.id in told
 
     def _deploy(self) -> str:
         self._admit(self.endpoint)
@@ -235,7 +239,30 @@ def undeploy(
         if endpoint is None:
             return
         if find(endpoint, id) is None:
-            if not operation or answer is None or answer.get("done"):
+            if not operation:
+                under_way = running(vertex, endpoint_name, _DEPLOY)
+                endpoint = vertex.get_endpoint(
+                    endpoint_name
+                )  # again: one may have ended between the two looks
+                if endpoint is None:
+                    return
+                if find(endpoint, id) is None:
+                    if not under_way or id not in _being_deployed(vertex, endpoint, endpoint_name):
+                        return
+                    # The request that Google did not answer. Which of several operations it began is not known, and
+                    # another stack's must not be cancelled: that one is waited for.
+                    if len(under_way) == 1:
+                        operation = under_way[0]
+                    else:
+                        wait(
+                            ctx,
+                            vertex,
+                            under_way[0],
+                            "waiting for a deployment under way on the endpoint",
+                            limit,
+                        )
+                continue
+            if answer is None or answer.get("done"):
                 return
             # Google may or may not heed this; if it does, the GPUs are not waited for in vain.
             with contextlib.suppress(ApiError):
@@ -258,6 +285,12 @@ def undeploy(
             error
         ):
             raise error
+
+
+def _being_deployed(vertex: Vertex, endpoint: Json, name: str) -> frozenset[str]:
+    """The models on their way to an endpoint, as far as Google tells."""
+    listed = {str(each.get("id")) for each in endpoint.get("deployedModels") or ()}
+    return (vertex.being_deployed(name) or frozenset()) - listed
 
 
 def _leave(ctx: Context, vertex: Vertex, endpoint: Json, name: str, id: str) -> None:
