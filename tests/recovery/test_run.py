@@ -9,7 +9,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -204,11 +203,8 @@ def process() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*words: str) -> subprocess.Popen[bytes]:
-        code = f"exec -a {words[0]} {sys.executable} -c 'import sys; sys.stdin.read()' {' '.join(words[1:])}"
-        started.append(subprocess.Popen(["bash", "-c", code], stdin=subprocess.PIPE))
-        until = time.monotonic() + 20
-        while (psutil.Process(started[-1].pid).cmdline() or [""])[0] != words[0] and time.monotonic() < until:
-            time.sleep(0.01)
+        command = [words[0], "-c", "read x", "sh", *words[1:]]
+        started.append(subprocess.Popen(command, executable="/bin/sh", stdin=subprocess.PIPE))
         return started[-1]
 
     yield start
