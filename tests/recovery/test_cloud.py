@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ def google(running: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Goo
         {"reset": "before"},
     ],
 )
-def test_a_read_is_repeated(running: LocalCloud, google: Google, fault: dict[str, object]) -> None:
+def test_a_read_is_repeated(running: LocalCloud, google: Google, fault: dict[str, Any]) -> None:
     running.admin.fault("/endpoints/1$", times=2, **fault)
     assert google.vertex(REGION, NAME) is None
     assert running.admin.unmet_faults() == []

@@ -21,7 +21,7 @@ from infra.cli import recover as command
 from infra.cli.app import app
 from infra.cli.common import Exit
 from infra.client import NoAnswer
-from infra.recovery import EngineFailed, InUse, Recovered, StackEngine, locks, recover, run
+from infra.recovery import EngineFailed, InUse, Recovered, StackEngine, locks, recover, run, strays
 from infra.recovery.locks import Lock
 
 Json = dict[str, Any]
@@ -239,7 +239,7 @@ def test_a_process_that_may_not_be_looked_at_needs_a_word(
         raise PermissionError
 
     monkeypatch.setattr(psutil, "Process", Process)
-    monkeypatch.setattr(locks.os, "kill", kill)
+    monkeypatch.setattr(os, "kill", kill)
     lock = write_lock(folder, 7, socket.gethostname())
     engine = FakeEngine(f"file://{folder}", pending_state())
     with pytest.raises(InUse, match=r"process 7 of ada .*cannot be watched from here.*--yes"):
@@ -294,8 +294,8 @@ def test_a_type_that_nobody_knows_is_not_said_to_be_nothing(tmp_path: Path, fold
 def test_a_stray_that_cannot_be_deleted_does_not_stop_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = [run.strays.Stray("dashboard", name, "") for name in ("a", "b")]
-    monkeypatch.setattr(run.strays, "strays", lambda *_, **__: (found, []))
+    found = [strays.Stray("dashboard", name, "") for name in ("a", "b")]
+    monkeypatch.setattr(strays, "strays", lambda *_, **__: (found, []))
     said: list[str] = []
 
     class Refuses:
