@@ -32,7 +32,9 @@ def recover(
     ],
     yes: Annotated[
         bool,
-        typer.Option("--yes", help="Take away a lock of another machine without asking."),
+        typer.Option(
+            "--yes", help="Take away a lock whose process cannot be watched from here without asking."
+        ),
     ] = False,
     delete_strays: Annotated[
         bool,
@@ -50,6 +52,10 @@ def recover(
 
     Of what a plugin made that died alone, Pulumi keeps no trace: alert policies, dashboards, empty buckets and
     endpoints with the stack's labels that are in no state are listed, and deleted if you say so.
+
+    A lock is stale by itself only if its process would be on this machine, and is not. It asks (--yes answers) where
+    that cannot be seen: a lock of another machine, a process of another user that is hidden, a Cloud Storage bucket,
+    whose users' machines may have one name.
 
     It refuses while a run is alive, keeps the state as it was in .local/recover, and can be repeated and killed. Any
     backend of Pulumi will do; whose lock it is can be read in a folder and in a Cloud Storage bucket.
@@ -104,7 +110,12 @@ def recover(
         typer.echo(str(error), err=True)
         raise typer.Exit(Exit.NO_ANSWER) from None
     except NoAnswer as error:
-        typer.echo(f"{error}\n  The state is as it was.", err=True)
+        again = f"vertex-vllm recover --stack {stack}"
+        typer.echo(
+            f"{error}\n  The state is as it was. Then run {again} again, before pulumi destroy: it would forget what "
+            "the killed run was making.",
+            err=True,
+        )
         raise typer.Exit(Exit.NO_ANSWER) from None
     if as_json:
         backup = None if done.backup is None else str(done.backup)

@@ -7,6 +7,7 @@ with which numbers it passed. What is new here are the time-outs and the endpoin
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from typing import Final
 
@@ -70,7 +71,7 @@ def _listed(regions: Sequence[Elsewhere]) -> str:
 async def fit(subject: Subject, net: Net) -> Sequence[Finding]:
     """Whether the model fits into the GPUs' memory, by the plan's own prediction."""
     plan, found = subject.plan, subject.plan.fit
-    by_hand = f"./vertex-vllm fit stacks/{plan.name}.yaml --explain-terms"
+    by_hand = f"./vertex-vllm fit {shlex.quote(subject.path)} --explain-terms"
     if found is None:
         why = (
             f"no vLLM version is known for {plan.container.image_uri}"
@@ -86,11 +87,12 @@ async def fit(subject: Subject, net: Net) -> Sequence[Finding]:
     )
     if not found.ok:
         # Of a stack that is refused, vertex-vllm preflight puts the refusal in this place.
-        remedy = f"./vertex-vllm explain stacks/{plan.name}.yaml names what would fit"
+        remedy = f"./vertex-vllm explain {shlex.quote(subject.path)} names what would fit"
         evidence = f"Does not fit by the prediction ({_failure(found)}): {numbers}."
         return [_finding("fit", Status.WARN, evidence, remedy, by_hand)]
     if found.outcome_low is not Outcome.OK:
-        remedy = f"a lower max_model_len or max_num_seqs; ./vertex-vllm explain stacks/{plan.name}.yaml shows the parts"
+        shown = f"./vertex-vllm explain {shlex.quote(subject.path)} shows the parts"
+        remedy = f"a lower max_model_len or max_num_seqs; {shown}"
         evidence = f"Fits, but not at the low end of the interval: {numbers}."
         return [_finding("fit", Status.WARN, evidence, remedy, by_hand)]
     return [_pass("fit", f"Fits: {numbers}.", by_hand)]
@@ -122,7 +124,7 @@ async def flags(subject: Subject, net: Net) -> Sequence[Finding]:
     """Whether the image's vLLM takes the container's arguments; the plan has refused those that it does not."""
     plan = subject.plan
     count = len(plan.container.args)
-    by_hand = f"./vertex-vllm explain stacks/{plan.name}.yaml --json | jq .arguments"
+    by_hand = f"./vertex-vllm explain {shlex.quote(subject.path)} --json | jq .arguments"
     if plan.vllm_version is None:
         evidence = (
             f"{count} arguments are not checked: no vLLM version is known for {plan.container.image_uri}."
@@ -196,7 +198,7 @@ async def budget(subject: Subject, net: Net) -> Sequence[Finding]:
     """Whether all replicas at most stay within the budget; a preview refuses what does not."""
     plan, limit = subject.plan, subject.max_usd_per_hour
     count, key = plan.replicas.max_replica_count, "vertex-vllm:maxUsdPerHour"
-    by_hand = f"./vertex-vllm explain stacks/{plan.name}.yaml --region {plan.region}"
+    by_hand = f"./vertex-vllm explain {shlex.quote(subject.path)} --region {plan.region}"
     if plan.price is None:
         spot = "spot " if plan.hardware.spot else ""
         evidence = f"No price is known for {spot}{plan.hardware.machine_type} in {plan.region}."

@@ -121,6 +121,7 @@ class Subject(Place):
 
     Attributes:
         plan: What is served on what.
+        path: The stack file's path, as a command of this folder takes it.
         bucket: Existing bucket, None where one is made.
         service_account: Email of an existing account, None where one is made.
         grants: Which set of roles the account gets, ``least`` or ``guide``.
@@ -132,6 +133,7 @@ class Subject(Place):
     """
 
     plan: ServingPlan
+    path: str
     bucket: str | None
     service_account: str | None
     grants: str

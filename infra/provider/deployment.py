@@ -284,6 +284,8 @@ class Deployment(Resource):
             kept = rollout.uncertain or id is not None
             raise (partial(text, None) if kept else ResourceError(text)) from None
         except DeployFailed as e:
+            if rollout.begun:
+                raise partial(reports.unwatched(plan, rollout.begun, e.error), rollout.begun) from None
             if not e.error.answered:
                 raise partial(reports.unanswered(plan, e.error), None) from None
             raise ResourceError(reports.failed(ctx, vertex, plan, rollout, e)) from None
@@ -297,6 +299,8 @@ class Deployment(Resource):
                 partial(no_share(plan, e), None) if id is None else ResourceError(no_share(plan, e))
             ) from None
         except ApiError as e:
+            if rollout.begun:
+                raise partial(reports.unwatched(plan, rollout.begun, e), rollout.begun) from None
             error = _error("change" if rollout.serving else "deploy", plan.id, plan.request, e)
             exists = rollout.uncertain or (rollout.serving and id is None)
             raise (partial(str(error), None) if exists else error) from None
@@ -305,6 +309,8 @@ class Deployment(Resource):
                 text = reports.interrupted(plan)
                 begun = id is None or (status == _MOVING and (unfinished or rollout.ended is not None))
                 raise (partial(text, None) if begun else ResourceError(text)) from None
+            if rollout.begun:
+                raise partial(reports.unwatched(plan, rollout.begun, None), rollout.begun) from None
             if rollout.uncertain:
                 raise partial(reports.unanswered(plan, None), None) from None
             raise ResourceError("Interrupted before the deployment began: nothing was deployed.") from None

@@ -62,6 +62,7 @@ class ApiError(Exception):
         answered: False when no answer that can be read arrived, so that the call may or may not have had its effect.
         retry_after: Seconds that Google asks to wait before the call is repeated, or None.
         kind: What it is about, where that is known better than from the code and the text.
+        stage: The last stage seen of the operation that was watched when it happened; empty where there was none.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class ApiError(Exception):
         self.answered = answered
         self.retry_after = retry_after
         self.kind = kind
+        self.stage = ""
 
 
 def from_response(http: int, body: Any, text: str = "", headers: Mapping[str, str] | None = None) -> ApiError:
@@ -93,10 +95,12 @@ def from_response(http: int, body: Any, text: str = "", headers: Mapping[str, st
         message = f"{envelope.get('message', '')}{asked}"
         return ApiError(str(status), message, _dicts(envelope.get("details")), retry_after=wait)
     status = _BY_HTTP.get(http, "INTERNAL" if http >= 500 else "UNKNOWN")
-    # A proxy that gave up does not know what became of the request behind it.
-    return ApiError(
-        status, f"HTTP {http} {_plain(text)[:300]}{asked}".strip(), answered=http < 500, retry_after=wait
-    )
+    # A proxy that gave up does not know what became of the request behind it; nor does one that found nothing (404)
+    # know what exists: what Google says of a resource that is not there is an envelope.
+    unknown = http >= 500 or http == 404
+    status = "UNAVAILABLE" if http == 404 else status
+    message = f"HTTP {http} {_plain(text)[:300]}{asked}".strip()
+    return ApiError(status, message, answered=not unknown, retry_after=wait)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -141,6 +145,8 @@ class Kind(Enum):
     BUCKET = "the container may not read its bucket"
     SERVICE_ACCOUNT = "the service account cannot be used"
     PERMISSION = "permission is missing"
+    PERIMETER = "VPC Service Controls forbid the call"
+    BILLING = "billing is not enabled for the project"
     CREDENTIALS = "the credentials are not accepted"
     DISABLED = "the Vertex AI API is not ready in the project"
     EXISTS = "the name is taken"
@@ -157,6 +163,11 @@ _TEXTS: tuple[tuple[Kind, str], ...] = (
     (
         Kind.DISABLED,
         "SERVICE_DISABLED|has not been used in project|service agents? (?:is|are) being provisioned",
+    ),
+    (Kind.PERIMETER, "vpcServiceControlsUniqueIdentifier|SECURITY_POLICY_VIOLATED"),
+    (
+        Kind.BILLING,
+        "BILLING_DISABLED|requires billing to be enabled|billing account .* is disabled in state",
     ),
     (
         Kind.QUOTA,
@@ -283,6 +294,16 @@ def remedy(kind: Kind, message: str, request: Request) -> str:
         return (
             f"Grant the caller the permission {which} on project {request.project or 'in question'} "
             "(roles/aiplatform.user has those needed here). A grant takes two to seven minutes to work."
+        )
+    if kind is Kind.PERIMETER:
+        return (
+            "No role of the project changes that: show the identifier in Google's answer to whoever keeps the service "
+            "perimeter, who can allow the call with an ingress rule; or run it from inside the perimeter."
+        )
+    if kind is Kind.BILLING:
+        return (
+            f"Link the project to an open billing account: https://console.cloud.google.com/billing/linkedaccount"
+            f"?project={request.project} ; it takes a few minutes to work. Then run `pulumi up` again."
         )
     if kind is Kind.CREDENTIALS:
         return CREDENTIALS_REMEDY

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from infra.plugin import (
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 _UPLOAD = "UploadModelOperationMetadata"
 _UNDEPLOY = "UndeployModelOperationMetadata"
 _NOT_YET = "Model {} is not there yet: its upload goes on at Google (operation {}). `pulumi up` waits for it."
+_MAY_EXIST = "It may be uploaded: `pulumi up` goes on from there, `pulumi destroy` deletes it."
 _MUTABLE = ("displayName", "labels")
 _FIXED = ("project", "location", "modelId")
 
@@ -233,10 +235,12 @@ class Model(Resource):
         full = id or f"{name.parent}/models/{name.id}"
         request = Request(name.project, name.location)
         begun = time.monotonic()
+        upload = _Upload(state.get("operation"))
         try:
-            live, adopted = self._ensure(ctx, vertex, inputs, name, full, state)
+            live, adopted = self._ensure(ctx, vertex, inputs, name, full, state, upload)
             if id is None:
                 adoption.must_be_ours(ctx, live, inputs)
+            upload.exists = True
             live = adoption.agree(vertex, live, inputs)
             if _keeps(inputs) and "default" not in live.get("versionAliases", ()):
                 vertex.make_default(f"{full}@{live['versionId']}")
@@ -249,7 +253,13 @@ class Model(Resource):
             ) from None
         except (ApiError, Interrupted) as e:
             doing = "upload" if id is None else "change"
-            raise _error(doing, name, request, e, inputs.get("hfToken")) from None
+            error = _error(doing, name, request, e, inputs.get("hfToken"))
+            if id is None and upload.exists:
+                resource = _model_of(upload.operation) or full
+                self._living.add(resource)
+                saved = {**_echo(inputs), "name": resource, "operation": upload.operation}
+                raise PartialFailure(resource, saved, [f"{error}\n  {_MAY_EXIST}"]) from None
+            raise error from None
         outputs = _outputs(inputs, live, named=bool(_version(state)))
         resource = outputs["name"].partition("@")[0]
         self._living.add(resource)
@@ -266,15 +276,21 @@ class Model(Resource):
         return State(resource, outputs)
 
     def _ensure(
-        self, ctx: Context, vertex: Vertex, inputs: Properties, name: Name, full: str, state: Properties
+        self,
+        ctx: Context,
+        vertex: Vertex,
+        inputs: Properties,
+        name: Name,
+        full: str,
+        state: Properties,
+        upload: _Upload,
     ) -> tuple[Json, bool]:
         """The model as it is, uploaded if need be, and whether it was there before this call."""
         from infra.provider.operations import StillRunning, running, wait
 
         patience = Patience(ctx, CHANGE, vertex.pace.scale)
         limit = ctx.timeout or vertex.pace.upload
-        uploaded = False
-        operation: str | None = state.get("operation")
+        uploaded, operation = False, upload.operation
         alias = content.version_alias(f"{ctx.project}/{ctx.stack}", inputs) if _keeps(inputs) else ""
         wanted = f"{full}@{alias}" if alias else f"{full}{_version(state)}"
         while True:
@@ -282,6 +298,7 @@ class Model(Resource):
             if operation and not _under_way(vertex, operation):
                 operation = None
             operation = operation or next(iter(running(vertex, full, _UPLOAD)), None)
+            upload.operation = operation or upload.operation
             live = vertex.get_model(wanted)
             if live is not None:
                 return live, not uploaded
@@ -296,11 +313,14 @@ class Model(Resource):
                     version_of = full if beside is not None else ""
                     operation = vertex.upload_model(name.parent, name.id, body, version_of=version_of)["name"]
                     uploaded = True
+                upload.operation, upload.exists = operation, True
                 error = wait(ctx, vertex, operation, "uploading", limit).error
+                upload.exists = error is None or classify(error) is Kind.LOST
             except StillRunning as e:
                 raise _Unfinished(e) from None
             except ApiError as e:
                 error = e
+                upload.exists = upload.exists or not e.answered
             operation = None
             if error is None:
                 live = vertex.get_model(wanted)
@@ -311,14 +331,32 @@ class Model(Resource):
                 raise error
 
 
+@dataclass
+class _Upload:
+    """What is known of the upload of a model, for the state of a create that fails.
+
+    Attributes:
+        operation: The last one seen.
+        exists: The model is there, or may be: it was begun, or Google did not answer, and it has not failed since.
+    """
+
+    operation: str | None
+    exists: bool = False
+
+
 class _Unfinished(Exception):
     """The upload goes on at Google, and the wait for it is over."""
 
     def __init__(self, running: StillRunning) -> None:
         super().__init__(running.operation)
         self.running = running
-        prefix = running.operation.partition("/operations/")[0]
-        self.id = prefix if model_name(prefix) else ""
+        self.id = _model_of(running.operation)
+
+
+def _model_of(operation: str | None) -> str:
+    """The model that an operation uploads, in Google's spelling; empty where its name does not tell."""
+    prefix = (operation or "").partition("/operations/")[0]
+    return prefix if model_name(prefix) else ""
 
 
 def _unfinished(running: StillRunning, id: str) -> str:

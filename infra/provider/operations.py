@@ -81,7 +81,7 @@ def wait(
 
     Raises:
         StillRunning: at the limit, or within a second of the user's interruption.
-        ApiError: when Google stays out of reach.
+        ApiError: when Google stays out of reach, or refuses; with the last stage seen. The operation goes on.
     """
     begun = time.monotonic()
     end = begun + (limit if left is None else left)
@@ -125,6 +125,9 @@ def wait(
             sleep(ctx, min(pause, end - now))
             pause = min(pause * 1.3, vertex.pace.poll_last)
             looks += 1
+    except ApiError as e:
+        e.stage = stage
+        raise
     except Interrupted:
         raise StillRunning(operation, stage, head_start + time.monotonic() - begun, limit, True) from None
 

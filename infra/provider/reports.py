@@ -100,6 +100,27 @@ def unanswered(plan: Plan, error: ApiError | None) -> str:
     )
 
 
+def unwatched(plan: Plan, operation: str, error: ApiError | None) -> str:
+    """What is saved of a deployment that Google did not let us watch to its end, or that the user did not wait for.
+
+    Args:
+        plan: What was to be deployed.
+        operation: The deployment.
+        error: Why it could not be watched; None where the user interrupted.
+    """
+    why = "you interrupted the wait" if error is None else f"it cannot be watched: {classify(error).value}"
+    stage = f" It was last seen at stage {error.stage}." if error is not None and error.stage else ""
+    lines = [
+        f"The deployment of model {plan.model.id} on endpoint {plan.endpoint.id} began, but {why}.{stage}"
+    ]
+    if error is not None:
+        lines.append(f"Google's answer: {error.status}: {redact(error.message)}")
+        lines.append(remedy(classify(error), error.message, plan.request))
+    lines.append("It goes on, and may bill. `pulumi up` waits for it, `pulumi destroy` ends it.")
+    lines.append(f"Operation: {operation}")
+    return "\n  ".join(lines)
+
+
 def failed(ctx: Context, vertex: Vertex, plan: Plan, rollout: Rollout, failure: DeployFailed) -> str:
     """The whole story of a failed deployment, after making sure that nothing of it is left."""
     error, ended = failure.error, failure.ended

@@ -54,6 +54,8 @@ class Rollout:
         ended: The deployment operation of this call that succeeded, if there was one.
         uncertain: Google did not answer a request to deploy, so that it may be under way unseen.
         serving: It is deployed; only traffic, replicas and autoscaling may have to change.
+        begun: A deployment of it that has not failed, as far as was seen; empty where there is none. It goes on at
+            Google, or has ended and could not be looked at.
     """
 
     def __init__(self, ctx: Context, vertex: Vertex, plan: Plan, admit: Callable[[Json], None]) -> None:
@@ -67,9 +69,10 @@ class Rollout:
         self.ended: Ended | None = None
         self.uncertain = False
         self.serving = False
+        self.begun = ""
         self._told = False  # Google names the models that are being deployed
         self._opened = False  # this call's deployment gives itself all of an endpoint without a split
-        self._begun: str | None = None  # an operation of an earlier run that is still under way
+        self._earlier: str | None = None  # an operation of an earlier run that is still under way
 
     def ensure(self, operation: str | None) -> Mapping[str, Any]:
         """The deployed model as it is, deployed if need be.
@@ -88,13 +91,13 @@ class Rollout:
         ours = operation is not None
         if operation and not self._under_way(operation):
             operation = None
-        succeeded = False
+        succeeded, stage = False, ""
         while True:
             # Operations first: one that ends between the two looks has left what the second one sees.
             others = [] if operation or succeeded else self._deployments_under_way()
             live = self._look()
             if live is not None:
-                self._begun, self.serving = operation, True
+                self._earlier, self.serving, self.begun = operation, True, ""
                 return live
             name, ended = "", None
             if succeeded:
@@ -105,7 +108,7 @@ class Rollout:
                     if operation is None:
                         operation, ours = self._join(others) if others else (self._deploy(), True)
                         foreign = not ours and self._told
-                    name = operation
+                    name, self.begun = operation, "" if foreign else operation
                     doing = "deploying" if ours else "waiting for a deployment under way on the endpoint"
                     try:
                         ended = self._wait(operation, doing)
@@ -117,8 +120,10 @@ class Rollout:
                     if ended.error is None:
                         succeeded, self.ended = ours, ended if ours else None
                         continue
+                    self.begun = ""
                     error = cause(self._ctx, self._vertex, self.endpoint, self._plan.id, ended, ended.error)
                 except ApiError as e:
+                    e.stage = stage = e.stage or stage
                     error = e
                     self.uncertain = self.uncertain or not e.answered
                 if ended is not None and not ours:
@@ -154,8 +159,8 @@ class Rollout:
             StillRunning, ApiError, Interrupted: as they say.
         """
         patience = Patience(self._ctx, CHANGE, self._vertex.pace.scale)
-        if self._begun:
-            self._wait(self._begun, _CHANGING)
+        if self._earlier:
+            self._wait(self._earlier, _CHANGING)
             live = self._look() or live
         while mask := scaling_mask(self._plan, live):
             try:
@@ -261,7 +266,7 @@ def undeploy(
         operation: A deployment of it that may still be under way.
         limit: How long to wait for each operation, in seconds.
         unseen: It may be under way in an operation that nobody knows, since Google did not answer the request for it,
-            or a kill cut it off. It is looked for, and waited for if Google does not tell whose one is.
+            or a kill cut it off. One that is under way is then waited for, even if Google does not tell whose it is.
 
     Raises:
         StillRunning, ApiError, Interrupted: as they say.
@@ -273,16 +278,25 @@ def undeploy(
     while True:
         # The operation first: if it ends between the two looks, the second one sees what it left.
         answer = vertex.operation(operation) if operation else None
-        begun = running(vertex, endpoint_name, DEPLOY) if unseen else []
         endpoint = vertex.get_endpoint(endpoint_name)
         if endpoint is None:
             return
         if find(endpoint, id) is None:
             surely = True
             if not operation or answer is None or answer.get("done"):
-                ours = among_them(vertex, endpoint_name, endpoint, id) if begun else False
-                if ours is False:
+                begun = running(vertex, endpoint_name, DEPLOY)
+                endpoint = vertex.get_endpoint(
+                    endpoint_name
+                )  # again: one may have ended between the two looks
+                if endpoint is None:
                     return
+                operation = None
+                if find(endpoint, id) is not None:
+                    continue
+                ours = among_them(vertex, endpoint_name, endpoint, id) if begun else False
+                if ours is False or (ours is None and not unseen):
+                    return
+                # Which of several is this one's is not known, and another stack's must not be cancelled.
                 operation, surely = begun[0], bool(ours) and len(begun) == 1
             # Google may or may not heed this; if it does, the GPUs are not waited for in vain.
             if surely:

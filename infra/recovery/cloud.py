@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from infra import naming
 from infra.client import NoAnswer
 from infra.client.rest import TIMEOUT_S, document_of, http_client, refused, request, without_json
 from infra.client.token import Token
+from infra.preflight.net import LOGIN_REMEDY
 from infra.preflight.subject import hosts
+from infra.provider.failures import retry_after
 from infra.recovery.strays import ServiceDisabled, Stray
 
 if TYPE_CHECKING:
@@ -19,6 +22,19 @@ if TYPE_CHECKING:
 __all__ = ["Google"]
 
 Json = dict[str, Any]
+
+_PAUSES_S: Final = (0.5, 2.0, 5.0)
+"""Pauses before a call is repeated."""
+
+_LONGEST_S: Final = 30.0
+"""A longer Retry-After is not waited for."""
+
+_PASSING: Final = frozenset({429, 500, 502, 503, 504})
+
+_REMEDIES: Final = {
+    401: LOGIN_REMEDY,
+    403: "Run it with the account that runs pulumi up: it has to read what that made.",
+}
 
 
 class Google:
@@ -124,19 +140,36 @@ class Google:
 
     def _send(self, method: str, url: str, **content: Any) -> Json | None:
         answer = self._request(method, url, **content)
-        if answer.status_code == 404:
-            return None
         document = document_of(answer)
-        if document is None:
+        if document is None:  # a 404, too: a proxy's, or a load balancer's, says nothing of what exists
             raise NoAnswer(without_json(url, answer))
         if answer.is_success:
             return document
+        if answer.status_code == 404 and document:
+            return None
         details = [each for each in _list(document.get("error"), "details") if isinstance(each, dict)]
         disabled = any(each.get("reason") == "SERVICE_DISABLED" for each in details)
-        raise (ServiceDisabled if disabled else NoAnswer)(refused(url, answer, document))
+        if disabled:
+            raise ServiceDisabled(refused(url, answer, document))
+        hint = _REMEDIES.get(answer.status_code)
+        raise NoAnswer(refused(url, answer, document) + (f"\n  {hint}" if hint else ""))
 
     def _request(self, method: str, url: str, **content: Any) -> httpx.Response:
-        return request(self._http, method, url, self._token, local=self._local, **content)
+        """One answer. What is asked here only reads, or deletes, so that it is repeated while nobody answers."""
+        self._token.get()  # without credentials nothing is repeated
+        for pause in (*_PAUSES_S, None):
+            try:
+                answer = request(self._http, method, url, self._token, local=self._local, **content)
+            except NoAnswer:
+                if pause is None:
+                    raise
+            else:
+                asked = retry_after(answer.headers) or 0.0
+                if pause is None or answer.status_code not in _PASSING or asked > _LONGEST_S:
+                    return answer
+                pause = max(pause, asked)
+            time.sleep(pause)
+        raise AssertionError("the last try answers or raises")
 
 
 def _list(document: Any, key: str) -> list[Any]:

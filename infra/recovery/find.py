@@ -22,6 +22,15 @@ Inputs = Mapping[str, Any]
 #: Of `vertexserving`: its own update and delete look first and then act, so that the state may name what is not there.
 MODEL, DEPLOYMENT = "vertexserving:index:Model", "vertexserving:index:Deployment"
 
+#: Nothing in the cloud of its own, or nothing that a destroy would remove.
+_NOTHING = (
+    "pulumi:",
+    "vertex-vllm:",
+    "gcp:projects/service:Service",
+    "vertexserving:index:BucketDisposal",
+    "vertexserving:index:LeftoverCheck",
+)
+
 
 class Cloud(Protocol):
     """What `infra.recovery.cloud.Google` answers."""
@@ -71,6 +80,11 @@ def find(kind: str, inputs: Inputs, cloud: Cloud, known: Collection[str] = ()) -
         return finder(inputs, cloud, known) if finder else None
     except KeyError:  # an input without which nothing was sent
         return None
+
+
+def findable(kind: str) -> bool:
+    """Whether `find` knows where to look for what a create of this type makes; else nobody knows whether it exists."""
+    return kind in _FINDERS or kind.startswith(_NOTHING)
 
 
 def _endpoint(inputs: Inputs, cloud: Cloud, known: Collection[str]) -> Found | None:

@@ -7,6 +7,7 @@ time (pulumi, pkg/backend/diy/lock.go). A killed run leaves it behind, and only 
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,6 +48,14 @@ class Lock:
         """Whether the run goes on; only of a lock of this machine."""
         return self.here and is_alive(self.pid)
 
+    @property
+    def gone(self) -> bool:
+        """Whether the run is known to have ended: its process would be on this machine, and is not.
+
+        False where this user may not see the process: it may be another program, or the run.
+        """
+        return self.here and not is_alive(self.pid) and not _hidden(self.pid)
+
     def __str__(self) -> str:
         if not self.pid:
             return "somebody unknown"
@@ -61,18 +70,37 @@ def is_alive(pid: int) -> bool:
     """
     try:
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and "pulumi" in " ".join(process.cmdline())
+        # The program alone: a folder or a file may have the word in its name.
+        program = os.path.basename((process.cmdline() or [""])[0])
+        return process.status() != psutil.STATUS_ZOMBIE and "pulumi" in program
     except (psutil.Error, ValueError):
         return False
 
 
-def folder_of(backend: str) -> Path | None:
-    """The folder of a `file://` backend, None for another."""
+def _hidden(pid: int) -> bool:
+    """Whether there is a process of this number that this user may not look at: another user's, on macOS or hidepid."""
+    try:
+        psutil.Process(pid).cmdline()
+    except (psutil.NoSuchProcess, ValueError):
+        try:
+            os.kill(pid, 0)
+        except PermissionError:  # /proc is mounted with hidepid
+            return pid > 0
+        except (OSError, OverflowError):
+            pass
+        return False
+    except psutil.Error:
+        return True
+    return False
+
+
+def folder_of(backend: str, root: Path = Path()) -> Path | None:
+    """The folder of a `file://` backend, None for another; a relative one is below the folder where pulumi runs."""
     parts = urlsplit(backend)
     if parts.scheme != "file":
         return None
     path = unquote(parts.netloc + parts.path)
-    return Path(path).expanduser() if path.startswith("~") else Path(path)
+    return Path(path).expanduser() if path.startswith("~") else root / path
 
 
 def in_folder(folder: Path, project: str, stack: str) -> list[Lock]:
@@ -105,7 +133,7 @@ def _read(path: Path) -> Lock | None:
         return _of(path.read_text())
     except FileNotFoundError:  # given back meanwhile
         return None
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return Lock()
 
 

@@ -15,10 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from infra.client.errors import NoAnswer
 from infra.provider.names import deployed_model_name, endpoint_name
 from infra.recovery import locks, repair, strays
 from infra.recovery.engine import EngineFailed, StackEngine
-from infra.recovery.find import DEPLOYMENT, Cloud, Found, find
+from infra.recovery.find import DEPLOYMENT, Cloud, Found, find, findable
 
 Json = dict[str, Any]
 
@@ -109,10 +110,16 @@ def sweep(
         f"Delete {'them' if len(found) > 1 else 'it'}? The next pulumi up makes what it needs."
     ):
         return 0
+    deleted = 0
     for stray in found:
-        cloud.remove(stray)
+        try:
+            cloud.remove(stray)
+        except NoAnswer as error:
+            say(f"not deleted: {stray}: {str(error).partition(chr(10))[0]}")
+            continue
         say(f"deleted: {stray}")
-    return len(found)
+        deleted += 1
+    return deleted
 
 
 def _repair(
@@ -156,7 +163,7 @@ def _unlock(
     may: Callable[[str], bool],
 ) -> bool:
     backend = engine.backend()
-    folder = locks.folder_of(backend)
+    folder = locks.folder_of(backend, engine.root)
     found: list[locks.Lock] | None
     if folder is not None:
         found = locks.in_folder(folder, project, engine.short_name)
@@ -185,18 +192,24 @@ def _unlock(
                 f"A pulumi is at work on the stack {engine.stack}: {lock}. Wait for it, or stop it (kill {lock.pid}), "
                 "then try again."
             )
-        if not lock.here and not may(
-            f"The lock is held by {lock}, which cannot be watched from here. Is it gone?"
-        ):
+        if lock.gone and folder is not None:
+            continue
+        # Machines that share a bucket may have one name (localhost, ubuntu).
+        why = (
+            "and this machine, which has that name, has no such process; another may have the name, too"
+            if lock.gone
+            else "which cannot be watched from here"
+        )
+        if not may(f"The lock is held by {lock}, {why}. Is it gone?"):
             raise InUse(
-                f"The stack {engine.stack} is locked by {lock}, which cannot be watched from here. Make sure that it "
-                f"is gone, then run vertex-vllm recover --stack {engine.stack} --yes."
+                f"The stack {engine.stack} is locked by {lock}, {why}. Make sure that it is gone, then run "
+                f"vertex-vllm recover --stack {engine.stack} --yes."
             )
     if not found:
         return False
     engine.cancel()
     for lock in found:
-        say(f"lock taken away: {lock}" + (", which was killed" if lock.here else ""))
+        say(f"lock taken away: {lock}" + (", which was killed" if lock.gone else ""))
     return True
 
 
@@ -212,7 +225,12 @@ def _look(
             say(f"{operation['type']} {name}: begun; the next run repeats it")
             continue
         made = find(resource["type"], resource.get("inputs") or {}, cloud, known)
-        if made is None:
+        if made is None and not findable(resource["type"]):
+            say(
+                f"creating {name}: recover does not know this type, so it may exist and is in no state. Look for it: "
+                f"pulumi import {resource['type']} takes it into the state, or delete it by hand"
+            )
+        elif made is None:
             say(f"creating {name}: nothing that a destroy would have to remove")
         else:
             known.add(made.id)

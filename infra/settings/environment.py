@@ -49,6 +49,7 @@ class Settings:
         project: Google Cloud project id.
         region: Region that serves.
         stack_file: The stack file, with what the environment overrides.
+        path: Its path below the folder of `Pulumi.yaml`.
         plan: What is served on what.
         labels: Labels of the owner; `expiry` is the stack file's where that has one.
         usd_per_hour: Price of all replicas at most, None when it is not known.
@@ -76,6 +77,7 @@ class Settings:
     project: str
     region: str
     stack_file: StackFile
+    path: str
     plan: ServingPlan
     labels: Mapping[str, str]
     usd_per_hour: float | None
@@ -137,6 +139,7 @@ def subject(settings: Settings) -> Subject:
     """What the preflight checks look at."""
     return Subject(
         plan=settings.plan,
+        path=settings.path,
         project=settings.project,
         region=settings.region,
         pulumi_project=settings.pulumi_project,
@@ -212,6 +215,7 @@ class _Parser(Values):
             project=project,
             region=region,
             stack_file=stack_file,
+            path=path.as_posix(),
             plan=serving,
             labels=labels,
             usd_per_hour=price,

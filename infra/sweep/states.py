@@ -164,7 +164,7 @@ def read_stack(
     name = (pulumi.stack or "").rpartition("/")[2]
     try:
         # The run first: one that ends between the two looks has written what the second one sees.
-        run, known = _run(backend, project, name, in_progress, remote)
+        run, known = _run(backend, pulumi.root, project, name, in_progress, remote)
         deployment = pulumi.ask_json("stack", "export").get("deployment") or {}
         resources = deployment.get("resources") or []
         # What a program only reads (the endpoint that a stopped canary is behind) is in another state, or in none.
@@ -211,15 +211,20 @@ def _used(resource: Mapping[str, Any]) -> list[str]:
 
 
 def _run(
-    backend: str, project: str, stack: str, in_progress: bool, remote: Callable[[str], list[str]] | None
+    backend: str,
+    root: Path,
+    project: str,
+    stack: str,
+    in_progress: bool,
+    remote: Callable[[str], list[str]] | None,
 ) -> tuple[str, bool]:
     """What is known of a run, and whether that is all there is to know."""
     parts = urlsplit(backend)
     if in_progress or parts.scheme in ("http", "https"):
         return ("an update is in progress" if in_progress else ""), True
-    place = locks.folder_of(backend)
+    place = locks.folder_of(backend, root)
     if place is not None:
-        held = [each for each in locks.in_folder(place, project, stack) if each.alive or not each.here]
+        held = [each for each in locks.in_folder(place, project, stack) if not each.gone]
         return (f"a run works on it ({held[0]})" if held else ""), True
     if parts.scheme == "gs" and remote is not None:
         try:

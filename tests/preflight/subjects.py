@@ -35,6 +35,7 @@ def subject(serving: ServingPlan | None = None, *, local: str | None = None, **c
     environ = {"GOOGLE_VERTEX_AI_CUSTOM_ENDPOINT": f"{local}/v1beta1/"} if local else {}
     made = Subject(
         plan=serving or planned(),
+        path="stacks/test.yaml",
         project=PROJECT,
         region=REGION,
         pulumi_project="vertex-vllm",

@@ -130,6 +130,11 @@ def test_fit_shows_the_prediction_and_its_interval() -> None:
     assert finding.by_hand == "./vertex-vllm fit stacks/test.yaml --explain-terms"
 
 
+def test_the_line_by_hand_names_the_stack_file_where_it_lies() -> None:
+    finding = ask([pure.fit], subject(path="models/my model.yaml"))["fit"]
+    assert finding.by_hand == "./vertex-vllm fit 'models/my model.yaml' --explain-terms"
+
+
 def test_a_narrow_margin_is_a_warning() -> None:
     finding = check(subject(with_fit(planned(), outcome_low=Outcome.KV_TOO_SMALL)), "fit")
     assert finding.status is Status.WARN

@@ -64,6 +64,16 @@ from infra.provider.failures import (
             Kind.DISABLED,
         ),
         ("FAILED_PRECONDITION", "Service agents are being provisioned", Kind.DISABLED),
+        (
+            "PERMISSION_DENIED",
+            "Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: AbC",
+            Kind.PERIMETER,
+        ),
+        (
+            "PERMISSION_DENIED",
+            "This API method requires billing to be enabled. Please enable billing on project #1 by visiting x",
+            Kind.BILLING,
+        ),
         ("UNAUTHENTICATED", "Request had invalid authentication credentials.", Kind.CREDENTIALS),
         ("NOT_FOUND", "The Model does not exist.", Kind.MISSING),
         ("ALREADY_EXISTS", "already exists", Kind.EXISTS),
@@ -92,13 +102,13 @@ def test_the_code_comes_from_the_body_before_the_http_status() -> None:
 
 
 @pytest.mark.parametrize(
-    ("http", "status"), [(502, "UNAVAILABLE"), (500, "INTERNAL"), (404, "NOT_FOUND"), (418, "UNKNOWN")]
+    ("http", "status"), [(502, "UNAVAILABLE"), (500, "INTERNAL"), (404, "UNAVAILABLE"), (418, "UNKNOWN")]
 )
 def test_an_answer_without_envelope(http: int, status: str) -> None:
     error = from_response(http, None, "<html>\n  Bad   Gateway</html>")
     assert error.status == status
     assert error.message == f"HTTP {http} Bad Gateway"
-    assert error.answered is (http < 500)
+    assert error.answered is (http < 500 and http != 404)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -19,7 +21,7 @@ from infra.cli import recover as command
 from infra.cli.app import app
 from infra.cli.common import Exit
 from infra.client import NoAnswer
-from infra.recovery import EngineFailed, InUse, Recovered, StackEngine, locks, recover, run
+from infra.recovery import EngineFailed, InUse, Recovered, StackEngine, locks, recover, run, strays
 from infra.recovery.locks import Lock
 
 Json = dict[str, Any]
@@ -182,10 +184,10 @@ def test_a_recovery_that_is_killed_is_repeated(tmp_path: Path, folder: Path, die
     assert engine.did[-1].startswith("read urn:b")
 
 
-def test_a_live_run_is_left_alone(tmp_path: Path, folder: Path) -> None:
-    live = subprocess.Popen(
-        [sys.executable, "-c", "import sys; sys.stdin.read()", "pulumi"], stdin=subprocess.PIPE
-    )
+def test_a_live_run_is_left_alone(
+    tmp_path: Path, folder: Path, process: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    live = process("pulumi", "up")
     lock = write_lock(folder, live.pid, socket.gethostname())
     engine = FakeEngine(f"file://{folder}", pending_state())
     with pytest.raises(
@@ -193,7 +195,120 @@ def test_a_live_run_is_left_alone(tmp_path: Path, folder: Path) -> None:
     ):
         recovered(engine, tmp_path, may=True)
     assert (engine.did, lock.exists()) == ([], True)
-    live.communicate()
+
+
+@pytest.fixture
+def process() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts a process with these words on its command line, which lives until the end of the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*words: str) -> subprocess.Popen[bytes]:
+        command = [words[0], "-c", "read x", "sh", *words[1:]]
+        started.append(subprocess.Popen(command, executable="/bin/sh", stdin=subprocess.PIPE))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.communicate()
+
+
+def test_another_program_that_has_the_number_by_now_is_no_run(
+    tmp_path: Path, folder: Path, process: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    """Not even one that works in a folder, or on a file, with pulumi in its name."""
+    other = process("python", "/home/ada/pulumi/vertex-vllm/Pulumi.yaml")
+    write_lock(folder, other.pid, socket.gethostname())
+    assert recovered(FakeEngine(f"file://{folder}", pending_state()), tmp_path).lock is True
+
+
+@pytest.mark.parametrize("hidden", ["shown without its command line", "not shown"])
+def test_a_process_that_may_not_be_looked_at_needs_a_word(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, hidden: str
+) -> None:
+    """Another user's, on macOS or where /proc is mounted with hidepid."""
+
+    class Process:
+        def __init__(self, pid: int) -> None:
+            if hidden == "not shown":
+                raise psutil.NoSuchProcess(pid)
+
+        def cmdline(self) -> list[str]:
+            raise psutil.AccessDenied
+
+    def kill(pid: int, signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(psutil, "Process", Process)
+    monkeypatch.setattr(os, "kill", kill)
+    lock = write_lock(folder, 7, socket.gethostname())
+    engine = FakeEngine(f"file://{folder}", pending_state())
+    with pytest.raises(InUse, match=r"process 7 of ada .*cannot be watched from here.*--yes"):
+        recovered(engine, tmp_path)
+    assert (engine.did, lock.exists()) == ([], True)
+    assert recovered(engine, tmp_path, may=True).lock is True
+
+
+def test_in_a_bucket_another_machine_may_have_this_ones_name(tmp_path: Path) -> None:
+    text = json.dumps({"pid": dead_process(), "hostname": socket.gethostname(), "username": "ada"})
+
+    class Bucket(FakeCloud):
+        def objects(self, bucket: str, prefix: str) -> list[str]:
+            return [text]
+
+    engine = FakeEngine("gs://states", pending_state())
+    with pytest.raises(InUse, match=r"has no such process; another may have the name, too.*--yes"):
+        recovered(engine, tmp_path, cloud=Bucket())
+    assert engine.did == []
+    assert recovered(engine, tmp_path, may=True, cloud=Bucket()).lock is True
+
+
+def test_the_lock_of_a_relative_folder_is_found(tmp_path: Path) -> None:
+    """`pulumi whoami` says it as it was given; it is below the folder where pulumi runs."""
+    write_lock(tmp_path / "state", 7, "elsewhere")
+    engine = FakeEngine("file://./state", pending_state())
+    object.__setattr__(engine, "root", tmp_path)
+    with pytest.raises(InUse, match="process 7 of ada on elsewhere"):
+        recovered(engine, tmp_path)
+
+
+def test_a_type_that_nobody_knows_is_not_said_to_be_nothing(tmp_path: Path, folder: Path) -> None:
+    state, said = pending_state(), list[str]()
+    for operation, kind in zip(
+        state["deployment"]["pending_operations"],
+        ("gcp:compute/instance:Instance", "gcp:projects/service:Service"),
+        strict=False,
+    ):
+        operation["resource"]["type"] = kind
+    recovered(FakeEngine(f"file://{folder}", state), tmp_path, said)
+    text = "\n".join(said)
+    assert (
+        "creating gcp:compute/instance:Instance urn:b: recover does not know this type, so it may exist"
+        in text
+    )
+    assert "pulumi import gcp:compute/instance:Instance" in text
+    assert (
+        "creating gcp:projects/service:Service urn:lost: nothing that a destroy would have to remove" in text
+    )
+
+
+def test_a_stray_that_cannot_be_deleted_does_not_stop_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = [strays.Stray("dashboard", name, "") for name in ("a", "b")]
+    monkeypatch.setattr(strays, "strays", lambda *_, **__: (found, []))
+    said: list[str] = []
+
+    class Refuses:
+        def remove(self, stray: Any) -> None:
+            if stray.name == "a":
+                raise NoAnswer("monitoring.googleapis.com answers 403: no\n  more")
+
+    cloud: Any = Refuses()
+    assert run.sweep(cloud, {}, "p", "dev", [], said.append, lambda _: True) == 1
+    assert said[2:] == [
+        "not deleted: dashboard a: monitoring.googleapis.com answers 403: no",
+        "deleted: dashboard b",
+    ]
 
 
 def test_a_lock_of_another_machine_needs_a_word(tmp_path: Path, folder: Path) -> None:
@@ -289,8 +404,9 @@ def test_locks_in_a_bucket() -> None:
 
 
 def test_an_unreadable_lock_is_somebody_unknown(folder: Path) -> None:
-    write_lock(folder, 1, "x").write_text("")
-    assert locks.in_folder(folder, "vertex-vllm", "dev") == [Lock()]
+    for content in (b"", b'{"pid": 1, "host', b"\xff\xfe", b"[]", b'{"pid": "x"}'):
+        write_lock(folder, 1, "x").write_bytes(content)
+        assert locks.in_folder(folder, "vertex-vllm", "dev") == [Lock()]
     assert Lock().here is False
 
 

@@ -6,6 +6,7 @@ import argparse
 import difflib
 import json
 import os
+import shlex
 import tempfile
 import time
 from collections.abc import Mapping
@@ -165,6 +166,11 @@ def chosen_stack_file(given: str) -> str | None:
     for path in (Path(given), ROOT / given, ROOT / "stacks" / given, ROOT / "stacks" / f"{given}.yaml"):
         if path.is_file() and path.resolve().is_relative_to(ROOT):
             return path.resolve().relative_to(ROOT).as_posix()
+    if Path(given).is_file():
+        raise Problem(
+            f"STACK_FILE={given} is outside the project: a stack file lies below {ROOT}.\n"
+            f"  cp {shlex.quote(given)} {report.shell_path(ROOT / 'stacks')}/"
+        )
     shipped = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("stacks/*.yaml"))
     near = difflib.get_close_matches(f"stacks/{Path(given).name}", shipped, n=len(shipped), cutoff=0.0)
     listed = "".join(f"\n  {name}" for name in near)

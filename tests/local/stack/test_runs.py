@@ -89,9 +89,7 @@ def test_a_number_that_another_program_has_by_now_is_a_dead_run(tmp_path: Path, 
 
 
 def test_a_live_run_is_waited_for(tmp_path: Path, said: list[str]) -> None:
-    live = subprocess.Popen(
-        [sys.executable, "-c", "import sys; sys.stdin.read()", "pulumi"], stdin=subprocess.PIPE
-    )
+    live = subprocess.Popen(["pulumi", "-c", "read x"], executable="/bin/sh", stdin=subprocess.PIPE)
     assert live.stdin
     lock = write_lock(tmp_path, live.pid, socket.gethostname())
     given_back = threading.Timer(0.5, lock.unlink)
@@ -188,6 +186,16 @@ def test_a_quiet_command_shows_its_error(tmp_path: Path, said: list[str]) -> Non
 )
 def test_a_stack_file_is_named_by_its_path_or_its_name(given: str) -> None:
     assert chosen_stack_file(given) == "stacks/llama-3.2-1b.l4x1.yaml"
+
+
+def test_a_stack_file_outside_the_project_is_said_to_be_there(tmp_path: Path) -> None:
+    given = tmp_path / "my model.yaml"
+    given.write_text("model: x\n")
+    with pytest.raises(Problem) as problem:
+        chosen_stack_file(str(given))
+    first, remedy = str(problem.value).splitlines()
+    assert first.startswith(f"STACK_FILE={given} is outside the project: a stack file lies below /")
+    assert remedy.startswith(f"  cp '{given}' ")
 
 
 def test_without_a_choice_the_stacks_own_file_counts() -> None:
