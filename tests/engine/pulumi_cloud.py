@@ -302,7 +302,13 @@ def pulumi_cloud() -> Iterator[PulumiCloud]:
     service = PulumiCloud()
     with contextlib.closing(listen(0)) as sock:
         service.url = f"http://{HOST}:{sock.getsockname()[1]}"
-        config = uvicorn.Config(service.app(), log_level="warning", access_log=False, lifespan="off")
+        config = uvicorn.Config(
+            service.app(),
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_keep_alive=240,  # the client repeats no POST whose connection was closed under it
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[sock])), daemon=True)
         thread.start()

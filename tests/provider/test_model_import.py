@@ -27,9 +27,8 @@ PROGRAM: dict[str, Any] = {
 
 def upload(provider: Harness, spec: dict[str, Any], parent: str = "") -> str:
     """Uploads by hand; the model's name."""
-    body = {"parentModel": parent, "model": {"displayName": "by hand", "containerSpec": spec}}
-    if parent:
-        body["model"]["versionAliases"] = ["default"]
+    model = {"displayName": "by hand", "containerSpec": spec}
+    body = {"parentModel": parent, "model": {**model, "versionAliases": ["default"]} if parent else model}
     provider.post(f"{PARENT}/models:upload", body)
     (live,) = provider.get(f"{PARENT}/models")["models"]
     return str(live["name"]).partition("@")[0]
