@@ -366,7 +366,7 @@ def test_what_expired_is_undeployed_alone_and_read_back(orphan: Swept) -> None:
 def test_a_deployment_that_google_is_making(swept: Swept) -> None:
     swept.endpoint("12", LABELS)
     swept.model("m", LABELS)
-    swept.cloud.admin.timing(mode="timed", stageSeconds=0.3)
+    swept.cloud.admin.timing(mode="manual")
     machine = {"machineType": "g2-standard-12", "acceleratorType": "NVIDIA_L4", "acceleratorCount": 1}
     deployed = {
         "id": "7",
@@ -379,6 +379,7 @@ def test_a_deployment_that_google_is_making(swept: Swept) -> None:
     kind, name, verdict = swept.things()[0]
     assert (kind, name, verdict) == ("deployment", "7", "in no state")
     assert "deployment being made on 12" in swept().stdout
+    swept.cloud.admin.timing(mode="timed", stageSeconds=0.05)
     assert swept("--yes").exit_code == 0
     state = swept.cloud.admin.state()
     assert (state["endpoints"], state["deployedModels"]) == ([], [])
