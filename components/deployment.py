@@ -73,11 +73,11 @@ class ModelDeployment(pulumi.ComponentResource):
 
     Attributes:
         deployed_model_id: Id of the deployed model within its endpoint, 1-10 digits.
-        dedicated_dns: The DNS name of a dedicated endpoint, None for a shared one.
+        dedicated_dns: The DNS name of a dedicated endpoint, empty for a shared one.
     """
 
     deployed_model_id: pulumi.Output[str]
-    dedicated_dns: pulumi.Output[str | None]
+    dedicated_dns: pulumi.Output[str]
 
     def __init__(
         self, name: str, args: ModelDeploymentArgs, opts: pulumi.ResourceOptions | None = None

@@ -29,7 +29,7 @@ from infra.cli import (
     status,
     sweep,
 )
-from infra.client.pulumi import ROOT
+from infra.cli.completion import ROOT
 
 __all__ = ["app"]
 

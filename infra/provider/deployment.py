@@ -408,7 +408,8 @@ def _outputs(inputs: Mapping[str, Any], endpoint: Mapping[str, Any], live: Mappi
     return {
         **inputs,
         "deployedModelId": id,
-        "dedicatedEndpointDns": endpoint.get("dedicatedEndpointDns") or None,
+        # Not None: what is not in the state is unknown to the program in every preview.
+        "dedicatedEndpointDns": endpoint.get("dedicatedEndpointDns") or "",
         "createTime": live.get("createTime", ""),
         "traffic": traffic.share(endpoint, id),
         "status": (live.get("status") or {}).get("message") or None,

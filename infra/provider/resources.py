@@ -169,7 +169,7 @@ class Deployment(_Resource):
 
     Attributes:
         deployed_model_id: Id within the endpoint, 1 to 10 digits.
-        dedicated_endpoint_dns: The endpoint's own host; None if it is shared.
+        dedicated_endpoint_dns: The endpoint's own host; empty if it is shared.
         create_time: When it was deployed, RFC 3339.
         traffic: Its percentage of the endpoint's traffic when last looked at.
         status: What Google says about it, for example about replicas that could not be had; mostly None.
@@ -192,7 +192,7 @@ class Deployment(_Resource):
     traffic_percent: Output[int | None]
     rollout: Output[dict[str, Any] | None]
     deployed_model_id: Output[str]
-    dedicated_endpoint_dns: Output[str | None]
+    dedicated_endpoint_dns: Output[str]
     create_time: Output[str]
     traffic: Output[int]
     status: Output[str | None]

@@ -171,6 +171,7 @@ def test_a_canary_behind_another_stacks_endpoint(stack: EngineStack, canary: Eng
     assert canary.resources("gcp:vertex") == []
     for each in (stack, canary):
         each.refresh("--expect-no-changes")
+        assert "Outputs:" not in each.preview().output  # each is known before anything is done
         each.up()
         assert endpoint(stack)["trafficSplit"] == split
 

@@ -35,7 +35,7 @@ def test_create_deploys_with_all_traffic(provider: Harness, model: Existing) -> 
     assert live["dedicatedResources"]["machineSpec"] == MACHINE
     assert provider.endpoint()["trafficSplit"] == {id: 100}
     assert served.outputs["traffic"] == 100
-    assert served.outputs["dedicatedEndpointDns"] is None
+    assert served.outputs["dedicatedEndpointDns"] == ""
     assert served.outputs["createTime"] == live["createTime"]
 
 
