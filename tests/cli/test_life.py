@@ -42,6 +42,7 @@ def at_the_question(pulumi: Path) -> tuple[subprocess.Popen[bytes], int]:
         stdout=other,
         stderr=other,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # under nohup it would be ignored
     )
     os.close(other)
     said = b""
