@@ -109,11 +109,10 @@ def unwatched(plan: Plan, operation: str, error: ApiError | None) -> str:
         error: Why it could not be watched; None where the user interrupted.
     """
     why = "you interrupted the wait" if error is None else f"it cannot be watched: {classify(error).value}"
-    stage = f" It was last seen at stage {error.stage}." if error is not None and error.stage else ""
-    lines = [
-        f"The deployment of model {plan.model.id} on endpoint {plan.endpoint.id} began, but {why}.{stage}"
-    ]
+    lines = [f"The deployment of model {plan.model.id} on endpoint {plan.endpoint.id} began, but {why}."]
     if error is not None:
+        seen = f"the deployment was last seen at {error.stage}" if error.stage else "no stage was seen yet"
+        lines.append(f"Stage: watching the deployment; {seen}.")
         lines.append(f"Google's answer: {error.status}: {redact(error.message)}")
         lines.append(remedy(classify(error), error.message, plan.request))
     lines.append("It goes on, and may bill. `pulumi up` waits for it, `pulumi destroy` ends it.")

@@ -38,7 +38,7 @@ def test_a_deployment_that_cannot_be_watched_is_saved(
         call.result(60)
     text = refused.value.text
     assert " began, but it cannot be watched: " in text
-    assert "It was last seen at stage STARTING_DEPLOYMENT." in text
+    assert "last seen at STARTING_DEPLOYMENT." in text
     assert f"Google's answer: {error['code']}: " in text
     assert "no deployment had begun" not in text
     assert "Nothing of it is deployed" not in text
