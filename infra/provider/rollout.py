@@ -285,9 +285,8 @@ def undeploy(
             surely = True
             if not operation or answer is None or answer.get("done"):
                 begun = running(vertex, endpoint_name, DEPLOY)
-                endpoint = vertex.get_endpoint(
-                    endpoint_name
-                )  # again: one may have ended between the two looks
+                # Again: one may have ended between the two looks.
+                endpoint = vertex.get_endpoint(endpoint_name)
                 if endpoint is None:
                     return
                 operation = None

@@ -90,3 +90,14 @@ class Quiet:
 L4_QUOTA = "CustomModelServingL4GPUsPerProjectPerRegion"
 DEPLOY, UNDEPLOY, MUTATE = ":deployModel", ":undeployModel", ":mutateDeployedModel"
 FULL_ENDPOINT = ENDPOINT.replace("local-project", "123456789012")
+
+
+def foreign_deployment(model: str) -> Json:
+    """The body of a `deployModel` that no stack sent: deployed model 5, with all traffic."""
+    foreign = {
+        "id": "5",
+        "model": model,
+        "displayName": "x",
+        "dedicatedResources": {"machineSpec": MACHINE, "minReplicaCount": 1},
+    }
+    return {"deployedModel": foreign, "trafficSplit": {"0": 100}}

@@ -18,6 +18,7 @@ from tests.provider.samples import (
     MUTATE,
     UNDEPLOY,
     deployment,
+    foreign_deployment,
 )
 
 # Create
@@ -155,13 +156,7 @@ def test_a_repeated_create_waits_for_the_deployment_under_way(manual: LocalCloud
 def test_somebody_elses_deployment_is_waited_for_first(
     manual: LocalCloud, provider: Harness, model: Existing
 ) -> None:
-    foreign = {
-        "id": "5",
-        "model": model.id,
-        "displayName": "x",
-        "dedicatedResources": {"machineSpec": MACHINE, "minReplicaCount": 1},
-    }
-    provider.post(f"{ENDPOINT}{DEPLOY}", {"deployedModel": foreign, "trafficSplit": {"0": 100}})
+    provider.post(f"{ENDPOINT}{DEPLOY}", foreign_deployment(model.id))
     call = provider.meanwhile(lambda: provider.create("Deployment", deployment(model.id)))
     provider.engine.wait_for("waiting for a deployment under way on the endpoint")
     provider.finish(call.done)
@@ -172,13 +167,7 @@ def test_somebody_elses_deployment_is_waited_for_first(
 def test_a_wait_for_somebody_elses_deployment_that_ends_leaves_it_alone(
     manual: LocalCloud, provider: Harness, model: Existing
 ) -> None:
-    foreign = {
-        "id": "5",
-        "model": model.id,
-        "displayName": "x",
-        "dedicatedResources": {"machineSpec": MACHINE, "minReplicaCount": 1},
-    }
-    provider.post(f"{ENDPOINT}{DEPLOY}", {"deployedModel": foreign, "trafficSplit": {"0": 100}})
+    provider.post(f"{ENDPOINT}{DEPLOY}", foreign_deployment(model.id))
     with pytest.raises(Refused, match="It is not this stack's, and goes on") as refused:
         provider.create("Deployment", deployment(model.id, deployRequestTimeoutSeconds=1))
     assert refused.value.partial is None  # nothing of this stack exists, so a destroy has nothing to end

@@ -13,7 +13,7 @@ from infra.provider.rollout import Rollout
 from infra.provider.vertex import Vertex
 from infra.recovery.find import DEPLOYMENT, find
 from tests.provider.harness import Existing, Harness, Refused, other_model, provider_on, until
-from tests.provider.samples import DEPLOY, ENDPOINT, MACHINE, UNDEPLOY, Json, deployment
+from tests.provider.samples import DEPLOY, ENDPOINT, UNDEPLOY, Json, deployment, foreign_deployment
 from tests.provider.test_roll import canary_model, ids, planned_id
 
 
@@ -158,13 +158,7 @@ def test_refresh_keeps_a_deployment_whose_request_was_not_answered(
 def test_another_stacks_deployment_is_neither_waited_for_nor_cancelled(
     manual: LocalCloud, provider: Harness, model: Existing
 ) -> None:
-    foreign = {
-        "id": "5",
-        "model": model.id,
-        "displayName": "x",
-        "dedicatedResources": {"machineSpec": MACHINE, "minReplicaCount": 1},
-    }
-    provider.post(f"{ENDPOINT}{DEPLOY}", {"deployedModel": foreign, "trafficSplit": {"0": 100}})
+    provider.post(f"{ENDPOINT}{DEPLOY}", foreign_deployment(model.id))
     saved = unknown(provider, model)
     assert provider.read("Deployment", saved.id, saved) is None
     provider.delete("Deployment", saved)
